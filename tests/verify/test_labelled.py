@@ -12,7 +12,6 @@ MISSES = {
     "integer-02": "number words are not read",
     "equation-08": "y = f(x) is a value with a name, so x = 2y answers another question",
     "interval-08": "an inequality in |x| is not solved",
-    "quantity-17": "unit letters side by side without a sign may be variables",
     "base-03": "digits above 9 are not read in a subscript base",
     "choice-12": "letters run together may name a segment; the type `choices` says that they do not",
 }

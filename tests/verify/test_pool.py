@@ -18,7 +18,7 @@ HANG = "\\boxed{" + "\\int_0^1 x^{x^{x}} e^{\\sin(x^{x})} \\ln(1+x^{\\pi x}) dx"
 
 @pytest.fixture(scope="module")
 def pool():
-    with WorkerPool(1, deadline_s=1.0, symbolic=True) as opened:
+    with WorkerPool(1, deadline_s=30.0, symbolic=True) as opened:
         yield opened
 
 

@@ -15,6 +15,7 @@ from consilience.verify.answers.units import (
     CURRENCY_SIGNS,
     NO_UNIT,
     PLAIN_SYMBOLS,
+    PREFIXES,
     SINGLE_LETTERS,
     UNITS,
     Suffix,
@@ -63,8 +64,11 @@ def clean(text: str) -> str:
     return text
 
 
-def read(text: str) -> Answer:
-    """The answer that a text states. Never raises: what cannot be read has no tree and says why."""
+def read(text: str, *, measured: bool = False) -> Answer:
+    """The answer that a text states. Never raises: what cannot be read has no tree and says why.
+
+    measured: a quantity is expected, so that letters behind a number are its unit wherever they can be one (5 mT).
+    """
     cleaned = clean(text)
     if not cleaned:
         return Answer("", None, None, "empty")
@@ -76,7 +80,7 @@ def read(text: str) -> Answer:
         dollars = [token for token in tokens[1:] if token.text == "$"]
         if len(dollars) and tokens[-2].text != "$":
             tokens = [token for at, token in enumerate(tokens) if at == 0 or token.text != "$"]  # stray delimiters
-        return _read_tokens(cleaned, tokens)
+        return (_measured(cleaned, tokens) if measured else None) or _read_tokens(cleaned, tokens)
     except TooLarge as limit:
         return Answer(cleaned, None, None, f"too_large:{limit}")
     except (Malformed, RecursionError, ValueError, OverflowError):
@@ -131,6 +135,22 @@ def _read_tokens(cleaned: str, tokens: list[Token]) -> Answer:
     return Answer(cleaned, node, Suffix(currency) if currency else degrees)
 
 
+def _measured(cleaned: str, tokens: list[Token]) -> Answer | None:
+    """A number without variables followed by nothing but known units; None where the text is something else."""
+    for split in range(1, len(tokens) - 1):
+        begins = tokens[split].kind in ("word", "text", "cmd") or tokens[split].text in ("/", "°", "^")
+        suffix = read_suffix(tokens[split:-1], measured=True) if begins and _ends_value(tokens[split - 1]) else None
+        if suffix is None or suffix.nouns or suffix.multiplier != 1 or suffix.unit == NO_UNIT:
+            continue
+        try:
+            node = parse_tokens([*tokens[:split], STOP])
+        except Malformed:
+            continue
+        if _can_be_measured(node, suffix, written_out=False):
+            return Answer(cleaned, node, suffix)
+    return None
+
+
 def _degrees(node: Node) -> tuple[Node, Suffix | None]:
     """A degree sign behind the whole answer is its unit; cos 20° stays a cosine."""
     match node:
@@ -176,13 +196,19 @@ def _begins_unit(token: Token, following: Token, plain: bool, temperature: bool)
         case "word":
             if word in lex.FUNCTIONS or word in lex.CONSTANT_WORDS or word in lex.SEPARATORS:
                 return False
+            if word in PREFIXES and following.text == "Omega" and not following.spaced:
+                return True
             if len(word) == 1:
                 return plain and token.spaced and word in SINGLE_LETTERS and following.kind in ("stop", "op")
             if len(word) <= 3 and lookup(word) is not None:
                 return word in PLAIN_SYMBOLS
             return lookup(word) is not None or (len(word) > 2 and (token.spaced or not plain))
         case "cmd":
-            return word == "Omega" or (word in ("circ", "degree") and following.text in ("C", "F"))
+            return (
+                word == "Omega"
+                or (word == "mu" and following.kind == "text")
+                or (word in ("circ", "degree") and following.text in ("C", "F"))
+            )
         case "op":
             if word in ("^", "°"):
                 return temperature

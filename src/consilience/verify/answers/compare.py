@@ -30,7 +30,7 @@ from consilience.verify.answers.texts import (
     unwrap,
 )
 from consilience.verify.answers.tree import BRACKETS, Apply, Node, Number, Symbol, Words, variables, walk
-from consilience.verify.answers.units import NO_UNIT, Unit, convertible
+from consilience.verify.answers.units import NO_UNIT, Unit, convertible, kelvin
 from consilience.verify.answers.views import (
     as_assignments,
     as_elements,
@@ -215,6 +215,13 @@ def _scaled(node: Node, unit: Unit) -> Node:
     return value
 
 
+def _in_kelvin(node: Node, scale: Fraction, shift: Fraction) -> Node:
+    """A temperature in kelvin, written digits kept where the scale is one."""
+    if isinstance(node, Number) and scale == 1 and node.decimals is not None:
+        return Number(node.value + shift, node.decimals)
+    return Apply("*", (Number(scale), Apply("+", (node, Number(shift)))))
+
+
 def _compare_quantity(prediction: Answer, gold: Answer, meter: Meter, lenient: bool) -> Outcome:
     found, wanted = (as_value(a.node, lenient=lenient) if a.node is not None else None for a in (prediction, gold))
     if found is None or wanted is None:
@@ -225,6 +232,9 @@ def _compare_quantity(prediction: Answer, gold: Answer, meter: Meter, lenient: b
     if unit == truth:
         return compare_nodes(found, wanted, meter, lenient=lenient)
     outcome = different("dimension", "unit_missing" if unit == NO_UNIT else "other_dimension")
+    thermometer, reference = kelvin(unit), kelvin(truth)
+    if thermometer and reference:
+        return compare_nodes(_in_kelvin(found, *thermometer), _in_kelvin(wanted, *reference), meter, lenient=lenient)
     if convertible(unit, truth):
         outcome = compare_nodes(_scaled(found, unit), _scaled(wanted, truth), meter, lenient=lenient)
     if unit == NO_UNIT and lenient and outcome.state != "equal":

@@ -114,7 +114,7 @@ def compile_gold(
 
 def _as_gold(text: str, type: str | None, choices: Mapping[str, str], *, guess: bool = False) -> Gold:  # noqa: A002
     """A bare answer as a gold; with `guess` what cannot be read as mathematics is taken as text."""
-    answer = read(text)
+    answer = read(text, measured=type is not None and kind_named(type) == "quantity")
     kind: Kind = kind_named(type) if type is not None else infer(answer)
     if type is None and len(answer.text) <= 12 and answer.text.strip("() .").upper() in choices:
         kind = "choice"
@@ -196,7 +196,7 @@ def _judge(
         return _verdict(Code.UNPARSED_PRED, "No final answer was found.", gold, found)
     if "several_boxes" in found.codes:
         return _verdict(Code.AMBIGUOUS, "Different answers are boxed without a revision.", gold, found)
-    answer = read(found.text)
+    answer = read(found.text, measured=gold.kind == "quantity")
     try:
         if question and _repeats_question(answer, gold, question):
             reason = "The answer repeats the expression of the question."
@@ -278,7 +278,7 @@ def equivalent(a: str, b: str, type: str | None = None, *, budget: int = BUDGET)
     """
     gold = _as_gold(b, type, {})
     try:
-        outcome = compare_answers(read(a), gold, Meter(budget))
+        outcome = compare_answers(read(a, measured=gold.kind == "quantity"), gold, Meter(budget))
     except OutOfBudget:
         return unknown("budget", "timeout")
     if outcome.state == "equal" and "domain_differs" in outcome.codes:
@@ -297,7 +297,7 @@ def explain(prediction: str, gold: str, *, policy: str | GradingPolicy = "reward
         f"extracted   {facts.get('extracted', '')!r} by rule {facts.get('rule', '-')}, span {facts.get('span', '-')}",
     ]
     for name, text in (("prediction", str(facts.get("extracted", ""))), ("gold", _gold_text(gold, rules))):
-        answer = read(text)
+        answer = read(text, measured=facts.get("kind") == "quantity")
         tree = show(answer.node) if answer.node is not None else f"no tree ({answer.fault})"
         unit = f"  unit {dict(answer.unit.unit.dimension)}" if answer.unit else ""
         lines.append(f"{name:<11} {tree}{unit}")

@@ -80,6 +80,7 @@ _CHARACTERS = str.maketrans(
         "℃": "°C",
         "℉": "°F",
         "µ": "μ",
+        **dict.fromkeys("\u00c5\u212b", " angstrom "),
     }
 )
 _RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ⁿⁱ"

@@ -1,8 +1,9 @@
 """Units of measurement: names, SI prefixes, compound expressions, and conversion by dimensional analysis.
 
 A unit is a factor times powers of base dimensions. The base is metre, gram, second, ampere, kelvin, mole, candela,
-plus radian (an angle without a unit counts as radians), bit, and one dimension for each currency. A temperature in
-°C or °F is a dimension of its own, because its zero is elsewhere. Nouns that measure nothing ("apples") are not units.
+plus radian (an angle without a unit counts as radians), bit, and one dimension for each currency. °C and °F are
+dimensions of their own, because their zeros are elsewhere: only a temperature by itself converts to kelvin, as the
+reading of a thermometer. Nouns that measure nothing ("apples") are not units.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def _unit(factor: Any, **powers: int) -> Unit:
     return Unit(Fraction(factor), tuple(sorted((base, Fraction(power)) for base, power in powers.items())))
 
 
-_PREFIXES = {
+PREFIXES = {
     "Y": 24, "Z": 21, "E": 18, "P": 15, "T": 12, "G": 9, "M": 6, "k": 3, "h": 2, "da": 1,
     "d": -1, "c": -2, "m": -3, "μ": -6, "u": -6, "n": -9, "p": -12, "f": -15, "a": -18,
 }  # fmt: skip
@@ -84,6 +85,17 @@ _PREFIXED = {  # symbol, full name: both take prefixes
     ("b", "bit"): _unit(1, bit=1),
     ("B", "byte"): _unit(8, bit=1),
     ("rad", "radian"): _unit(1, rad=1),
+    ("Bq", "becquerel"): _unit(1, s=-1),
+    ("Gy", "gray"): _unit(1, m=2, s=-2),
+    ("Sv", "sievert"): _unit(1, m=2, s=-2),
+    ("lm", "lumen"): _unit(1, cd=1),
+    ("lx", "lux"): _unit(1, cd=1, m=-2),
+    ("kat", "katal"): _unit(1, mol=1, s=-1),
+    ("siemens",): _unit(Fraction(1, 1000), g=-1, m=-2, s=3, A=2),
+    ("Wh",): _unit(3_600_000, g=1, m=2, s=-2),
+    ("Ah",): _unit(3600, A=1, s=1),
+    ("Da", "dalton"): _unit(Fraction("1.66053906660e-24"), g=1),
+    ("pc", "parsec"): _unit(Fraction("3.0856775814913673e16"), m=1),
 }
 _FOOT, _POUND = Fraction("0.3048"), Fraction("453.59237")
 _FIXED = {
@@ -112,6 +124,16 @@ _FIXED = {
     ("kph", "kmh"): _unit(Fraction(1000, 3600), m=1, s=-1),
     ("knot",): _unit(Fraction(1852, 3600), m=1, s=-1),
     ("atm", "atmosphere"): _unit(101325000, g=1, m=-1, s=-2),
+    ("torr", "mmHg"): _unit(Fraction(101325000, 760), g=1, m=-1, s=-2),
+    ("psi",): _unit(_POUND * Fraction("9.80665") / (_FOOT / 12) ** 2, g=1, m=-1, s=-2),
+    ("dyne", "dyn"): _unit(Fraction(1, 100), g=1, m=1, s=-2),
+    ("erg",): _unit(Fraction(1, 10000), g=1, m=2, s=-2),
+    ("horsepower", "hp"): _unit(550 * _FOOT * _POUND * Fraction("9.80665"), g=1, m=2, s=-3),
+    ("angstrom",): _unit(Fraction(1, 10**10), m=1),
+    ("lightyear", "ly"): _unit(9_460_730_472_580_800, m=1),
+    ("AU",): _unit(149_597_870_700, m=1),
+    ("amu",): _unit(Fraction("1.66053906660e-24"), g=1),
+    ("gauss",): _unit(Fraction(1, 10), g=1, s=-2, A=-1),
     ("rpm",): _unit(Fraction(1, 60), s=-1),
     ("dollar", "usd", "USD", "buck"): _unit(1, dollar=1),
     ("cent", "¢", "penny", "pennie"): _unit(Fraction(1, 100), dollar=1),
@@ -139,9 +161,10 @@ _POWER_WORDS = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cu": 3, "cubed"
 PLAIN_SYMBOLS = names(  # two or three letters that are units without \\text{…}; others are products of variables
     "cm km mm nm dm kg mg mL ml cL dL ms ns Hz kHz MHz GHz kW MW GW kJ MJ kN kV mV mA Pa kPa MPa eV keV MeV mol cal "
     "ft yd mi oz lb lbs gal hr hrs min sec mph kph in atm rad deg usd USD EUR eur kB MB GB TB bit bar rpm day sq cu "
-    "per pct cup"
+    "per pct cup ohm GeV TeV kWh MWh Bq kBq MBq μm μs μg μL μA μV μF μC μJ μW μN μH μT amu psi erg"
 )
 SINGLE_LETTERS = names("m g s A K N J W C V F T H L l h d t b B")
+_MEASURED_ONLY = {"u": "amu", "S": "siemens", "G": "gauss"}  # elsewhere these are variables
 _NUMBER_WORDS = names("or and not times plus minus than if when where with is are to from")
 
 
@@ -154,7 +177,7 @@ def _table() -> dict[str, Unit]:
                 table[name + "s"] = unit
     for (symbol, *words), unit in _PREFIXED.items():
         for name in (symbol, *words):
-            prefixes = {"": 0, **(_PREFIX_WORDS if len(name) > 3 else _PREFIXES)}
+            prefixes = {"": 0, **(_PREFIX_WORDS if name != symbol and len(name) > 3 else PREFIXES)}
             for prefix, ten in prefixes.items():
                 scaled = Unit(unit.factor * Fraction(10) ** ten, unit.dimension)
                 table.setdefault(prefix + name, scaled)
@@ -167,9 +190,24 @@ def _table() -> dict[str, Unit]:
 UNITS = _table()
 
 
-def lookup(word: str) -> Unit | None:
-    """The unit of a word, in the spelling given or in small letters."""
+def lookup(word: str, *, measured: bool = False) -> Unit | None:
+    """The unit of a word, in the spelling given or in small letters. measured: a quantity is expected, so that S is
+    siemens and no variable."""
+    if measured and word in _MEASURED_ONLY:
+        return UNITS[_MEASURED_ONLY[word]]
     return UNITS.get(word) or (UNITS.get(word.lower()) if len(word) > 2 else None)
+
+
+def kelvin(unit: Unit) -> tuple[Fraction, Fraction] | None:
+    """(scale, shift) of a temperature by itself, which is (value + shift) · scale in kelvin; None for other units."""
+    match unit.dimension:
+        case (("K", Fraction(numerator=1, denominator=1)),):
+            return unit.factor, Fraction(0)
+        case (("celsius", Fraction(numerator=1, denominator=1)),):
+            return Fraction(1), Fraction("273.15")
+        case (("fahrenheit", Fraction(numerator=1, denominator=1)),):
+            return Fraction(5, 9), Fraction("459.67")
+    return None
 
 
 def convertible(a: Unit, b: Unit) -> bool:
@@ -193,10 +231,10 @@ class Suffix:
     nouns: tuple[str, ...] = ()
 
 
-def read_suffix(tokens: list[Token]) -> Suffix | None:
+def read_suffix(tokens: list[Token], *, measured: bool = False) -> Suffix | None:
     """The meaning of the tokens behind a value: units, "per", powers, multipliers and nouns; None if it is not that."""
     unit, multiplier, nouns = NO_UNIT, Fraction(1), []
-    tokens = _temperatures([token for token in tokens if token.text not in ("{", "}", "(", ")") or token.kind != "op"])
+    tokens = _joined([token for token in tokens if token.text not in ("{", "}", "(", ")") or token.kind != "op"])
     sign, power_word, at = 1, 1, 0
     last: Unit | None = None
     while at < len(tokens):
@@ -216,7 +254,7 @@ def read_suffix(tokens: list[Token]) -> Suffix | None:
                 elif word in MULTIPLIERS:
                     multiplier *= MULTIPLIERS[word]
                 else:
-                    found = lookup(word)
+                    found = lookup(word, measured=measured)
                     if found is None:
                         nouns.append(word)
                         last, power_word = NO_UNIT, 1
@@ -262,13 +300,17 @@ def _power(tokens: list[Token], at: int) -> tuple[int | None, int]:
     return (sign * int(digits), at + 1) if digits.isdigit() and len(digits) < 3 else (None, at)
 
 
-def _temperatures(tokens: list[Token]) -> list[Token]:
-    """° C and ° F as one word each."""
+def _joined(tokens: list[Token]) -> list[Token]:
+    """° C and ° F as one word each, and the prefixes of \\mu m and k\\Omega with their units."""
     out: list[Token] = []
     for token in tokens:
-        degree = bool(out) and out[-1].text in ("°", "circ", "degree")
-        if degree and token.text in ("C", "F"):
+        before = out[-1].text if out else ""
+        if before in ("°", "circ", "degree") and token.text in ("C", "F"):
             out[-1] = Token("word", "celsius" if token.text == "C" else "fahrenheit", False, 0)
+        elif before in ("mu", "μ") and token.kind in ("word", "text", "cmd"):
+            out[-1] = Token("word", "μ" + token.text, False, 0)
+        elif token.text == "Omega" and before in PREFIXES and not token.spaced:
+            out[-1] = Token("word", before + "Omega", False, 0)
         else:
             out.append(token)
     return out
