@@ -1,6 +1,6 @@
 """Worlds: problems per second on one core, how often the non-learned detectors are right, and the baselines.
 
-    python benchmarks/worlds.py [--n 400] [--json]
+    python benchmarks/worlds.py [--n 400] [--record]
 
 Every rate is the best of three passes over all levels with tasks drawn by the seed. "round trip" is the share of
 pictures whose detected scene gives the problem's own answer; baselines answer counting questions of the test split.
@@ -9,7 +9,6 @@ pictures whose detected scene gives the problem's own answer; baselines answer c
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 from scipy.stats import binomtest
 
+from _record import leave
 from consilience import registry
 from consilience.problem import Image
 from consilience.protocols import World
@@ -100,28 +100,35 @@ def baselines(world: World, n: int) -> list[dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, default=400, help="problems per measurement")
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
+    parser.add_argument("--record", action="store_true", help="write the section into RESULTS.md")
     options = parser.parse_args()
     worlds = {name: registry.load("world", name)() for name in registry.names("world")}
-    report = {
-        "rates": [row for world in worlds.values() for row in rates(world, options.n)],
-        "round_trips": [row for name in DETECTORS for row in round_trips(worlds[name], options.n)],
-        "baselines": [row for name in DETECTORS for row in baselines(worlds[name], options.n)],
-        "n": options.n,
-    }
-    if options.json:
-        print(json.dumps(report))
-        return
-    for row in report["rates"]:
-        asked = f"(asked: {row['asked']})" if row["asked"] else ""
-        print(f"{row['world']:8} {row['modality']:6} {row['per_second']:8.0f} problems/s {asked}")
-    for row in report["round_trips"]:
-        interval = f"[{row['low']:.3f}, {row['high']:.3f}]"
-        print(
-            f"{row['world']:8} {row['level']:7} round trip {row['round_trip']:.3f} {interval} {row['detect_ms']:.1f} ms"
-        )
-    for row in report["baselines"]:
-        print(f"{row['world']:8} {row['level']:7} {row['baseline']:22} {row['accuracy']:.3f}")
+    speed = [row for world in worlds.values() for row in rates(world, options.n)]
+    trips = [row for name in DETECTORS for row in round_trips(worlds[name], options.n)]
+    guesses = [row for name in DETECTORS for row in baselines(worlds[name], options.n)]
+    tables = [
+        {
+            "title": "Problems per second of one core",
+            "columns": ["world", "modality", "problems/s", "asked"],
+            "rows": [[r["world"], r["modality"], f"{r['per_second']:,.0f}", r["asked"] or "–"] for r in speed],
+        },
+        {
+            "title": "Round trip: from the picture back to the answer, without learning",
+            "columns": ["world", "level", "right", "ms a picture"],
+            "rows": [[r["world"], r["level"], _interval(r, options.n), f"{r['detect_ms']:.1f}"] for r in trips],
+            "note": "Where noise or occlusion makes it fail, the problem is dropped from the data.",
+        },
+        {
+            "title": "Baselines on counting questions of the test split",
+            "columns": ["world", "level", "baseline", "accuracy"],
+            "rows": [[r["world"], r["level"], r["baseline"], f"{r['accuracy']:.3f}"] for r in guesses],
+        },
+    ]
+    leave("worlds", tables, record=options.record)
+
+
+def _interval(row: dict[str, Any], n: int) -> dict[str, Any]:
+    return {"value": row["round_trip"], "low": row["low"], "high": row["high"], "n": n}
 
 
 if __name__ == "__main__":

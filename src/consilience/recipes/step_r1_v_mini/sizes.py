@@ -58,8 +58,8 @@ SCALES: Mapping[str, Sizes] = {
         subset=4, dev=8, eyes_batch=16, sft_batch=16, sft_every=4, rl_every=1, max_tokens=24,
     ),
     "laptop": Sizes(
-        eyes_steps=500, sft_steps=600, sft_cooldown=150, sft_patience=4, rl_steps=50, problems=32, samples=8,
-        test=400, subset=100, dev=100,
+        eyes_steps=400, sft_steps=600, sft_cooldown=100, sft_patience=2, rl_steps=40, problems=32, samples=8,
+        test=400, subset=100, dev=100, sft_gain=0.05,
     ),
     "study": Sizes(
         eyes_steps=500, sft_steps=1600, sft_cooldown=250, sft_patience=4, rl_steps=100, problems=32, samples=8,
