@@ -23,7 +23,9 @@ EXTRAS = {
     "data": "parquet files and Hugging Face datasets (synth --out FILE.parquet)",
     "serve": "the OpenAI-style gateway and its page (serve)",
     "verify": "symbolic comparison of answers",
-    "ray": "benchmark runs spread over several machines",
+    "ray": "benchmark runs and rollouts spread over several machines",
+    "tensorboard": "training curves as TensorBoard files (report --tensorboard)",
+    "wandb": "training curves as an offline W&B run (report --wandb)",
     "dev": "the tests and linters of this repository",
 }
 """What each extra unlocks; an extra not named here is listed without a sentence."""

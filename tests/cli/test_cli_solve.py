@@ -99,6 +99,26 @@ def test_vote_shows_every_generation_and_the_support(serve: Serve, capsys: Captu
     assert "support  75%" in text
 
 
+def searched(request: Any, number: int) -> Answer:
+    """The first steps are two ways, what follows them an answer."""
+    begun = request["messages"][-1]["role"] == "assistant"
+    text = rf"so \boxed{{{7 + number % 2}}}" if begun else ("count \x1b[31mdots\n\n", "add rows\n\n")[number % 2]
+    return Answer(text, logprobs=(-0.1 - 0.2 * (number % 2),))
+
+
+def test_a_search_ends_with_its_tree(serve: Serve, capsys: Captured) -> None:
+    server = serve(searched)
+    words = ["solve", "--text", "How many?", "--model", "openai:m", "--base-url", server.base_url]
+    assert main([*words, "--strategy", "mcts:2"]) == 0
+    text = capsys.readouterr().out
+    tree = [line for line in text.splitlines() if " Q +" in line or " Q -" in line]
+    assert tree[0].startswith("0  Q ")
+    assert any("── 0.1" in line for line in tree)
+    assert any("■ 7" in line or "■ 8" in line for line in tree)
+    assert "\x1b" not in text
+    assert text.index(tree[0]) < text.index("answer   ")
+
+
 def test_text_of_a_model_cannot_steer_the_terminal(serve: Serve, capsys: Captured) -> None:
     server = serve(lambda request, number: Answer("\x1b[2J[bold]x[/bold]\x07</think>\x1b[31m1\u202e"))
     assert main(["solve", "--text", "q", "--model", "openai:m", "--base-url", server.base_url]) == 0

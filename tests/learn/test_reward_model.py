@@ -41,14 +41,6 @@ def test_losses_by_hand() -> None:
     q, length = torch.tensor([[3.0, 4.0]]), torch.tensor([[4.0, -3.0]])
     assert rm.alignment(q, length).item() == pytest.approx(0, abs=1e-6)
     assert rm.alignment(q, -q).item() == pytest.approx(1, abs=1e-6)
-    x = torch.tensor([-10.0, -5, 1, 2.5, 5])
-    assert rm.process_score(x).tolist() == pytest.approx([-0.964028, -0.761594, 0.197375, 0.462117, 0.761594], abs=1e-6)
-
-
-def test_the_process_preference_loss_is_the_mean_over_four_pairs() -> None:
-    positive, negative = torch.tensor([[1.0, 0.5]]), torch.tensor([[0.0, -1.0]])
-    by_hand = sum(math.log1p(math.exp(-(p - n))) for p in (1.0, 0.5) for n in (0.0, -1.0)) / 4
-    assert rm.process_preference_loss(positive, negative).tolist() == pytest.approx([by_hand])
 
 
 def test_odin_by_hand() -> None:

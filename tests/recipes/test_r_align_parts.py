@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 import numpy as np
@@ -282,6 +283,12 @@ def evaluations(seeds: int = 3) -> dict[tuple[int, str], Any]:
         golds = [s["gold"] for s in systems]
         correlations = {m: vars(predicts([s[m] for s in systems], golds)) for m in ("label_accuracy", "fidelity")}
         found[seed, "predictor"] = {"systems": systems, "correlations": correlations}
+        found[seed, "decoder"] = {
+            "states": {"start": "CIIS" * 25, "label": "IIIS" * 25, "align": "CCIC" * 25},
+            "gold": {"start": 0.0, "label": 0.01 * seed, "align": 0.3},
+            "named": {arm: {"look": 0.5} for arm in ("start", "label", "align")},
+            "layout_accuracy": 0.88,
+        }
     return found
 
 
@@ -301,13 +308,14 @@ def test_tables_of_every_part_render(seeds: int) -> None:
     from consilience.results import section
 
     found = tables(evaluations(seeds))
-    assert len(found) == 6
-    assert all("SIMULATION" in table["note"] for table in found)
+    assert len(found) == 7
+    assert all("SIMULATION" in table["note"] for table in found[:-1])
+    assert "trained from nothing" in found[-1]["note"]
     for table in found:
         table_view(table)
     text = section({}, found)
     assert "label and rationale (R-Align)" in text
-    assert "nan" not in text.lower()
+    assert not re.search(r"\bnan\b", text.lower())
     shares = [cell for table in found[:2] for row in table["rows"] for cell in row[1:4] if isinstance(cell, dict)]
     assert shares
     assert all(0 <= cell["low"] <= cell["value"] <= cell["high"] <= 1 for cell in shares)
@@ -321,6 +329,8 @@ def test_tables_of_every_part_render(seeds: int) -> None:
         ({"steps": "many"}, "steps='many' must be of type int"),
         ({"steps": True}, "must be of type int"),
         ({"rollouts": 1}, "the nearest valid setting is rollouts=2"),
+        ({"rl_rollouts": 1}, "the nearest valid setting is rl_rollouts=2"),
+        ({"width": 20}, "the nearest valid setting is width=16"),
         ({"text_held": 4}, "the nearest valid one is 8"),
         ({"agreement": 1.5}, "agreement=1.5 is a share"),
         ({"step": 0.0}, "step=0.0 is a step length above 0"),

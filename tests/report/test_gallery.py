@@ -10,6 +10,9 @@ from PIL import Image as PILImage
 from run_example import tone_problem
 
 from consilience.problem import Evidence, Image, Problem, Text
+from consilience.reason.tree import Tree, TreeSettings
+from consilience.reason.tree_files import tree_to_json
+from consilience.reason.tree_steps import Draft, count, grow
 from consilience.report.gallery import card, choose, pieces, waveform
 from consilience.report.rundir import SampleRef
 from consilience.verify.check import AnswerVerifier, CombinedVerifier
@@ -128,6 +131,27 @@ def test_waveform_shows_the_loudest_sample_of_each_column() -> None:
 def test_text_scene_lists_cited_and_true_ids() -> None:
     problem = Problem("t/1", "t", "count", "text", (Text("a7 b3. How many?"),), "1", "integer", Evidence(("a",)))
     assert card(record(problem, "a7</think>1"))["ids"] == (["a"], ("a",))
+
+
+def test_a_record_with_a_search_shows_its_tree() -> None:
+    tree = Tree.of("p")
+    (answer,) = grow(tree, tree.root, [Draft("<b>so</b> 7", answer="7")], TreeSettings())
+    count(tree, [answer], [1.0])
+    problem = Problem("p", "user", "ask", "text", (Text("How many?"),), "7", "integer")
+    record = {
+        "cell": "text",
+        "model": "mcts",
+        "problem": problem.to_json(),
+        "response": "so</think>7",
+        "verdict": {"score": 1.0, "reason": "equal."},
+        "trace": {"detail": {"trees": [tree_to_json(tree)], "choice": {"tree": 0, "tag": "0.1"}}},
+    }
+    drawn = card(record)["tree"]
+    assert "2 nodes" in drawn
+    assert 'class="chosen"' in drawn
+    assert "<b>" not in drawn
+    assert card({**record, "trace": {"detail": {}}})["tree"] is None
+    assert card({k: v for k, v in record.items() if k != "trace"})["tree"] is None
 
 
 def test_any_response_makes_a_card() -> None:

@@ -11,9 +11,20 @@ from rich.console import Console
 
 from consilience.errors import InputError
 from consilience.reason.tree import Tree, TreeSettings
+from consilience.reason.tree_drawing import (
+    COLUMN,
+    ROW,
+    chosen_tree,
+    colour,
+    content,
+    place,
+    pruned,
+    summary,
+    tree_fragment,
+)
 from consilience.reason.tree_files import tree_to_json
 from consilience.reason.tree_steps import Draft, count, grow
-from consilience.report.tree import COLUMN, ROW, colour, place, pruned, summary, terminal_tree, tree_fragment
+from consilience.report.tree import terminal_tree
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -106,8 +117,38 @@ def test_the_terminal_tree_has_the_same_lines():
     assert summary(example().root) == "Q +0.00 · N 2 · root"
 
 
+def test_a_step_is_told_by_its_first_line_that_is_no_tag():
+    tree = Tree.of("p")
+    (node,) = grow(tree, tree.root, [Draft("<code>\n\n<b>x</b> is 3\n")], TreeSettings())
+    assert content(node) == "<b>x</b> is 3"
+
+
+def test_the_terminal_shows_no_control_characters():
+    tree = Tree.of("p")
+    grow(tree, tree.root, [Draft("\x1b[31mred\x1b[2J")], TreeSettings())
+    console = Console(file=io.StringIO(), width=80, color_system=None)
+    console.print(terminal_tree(tree_to_json(tree)))
+    assert "\x1b" not in console.file.getvalue()
+    assert "red" in console.file.getvalue()
+
+
+def test_the_tree_of_a_trace_is_the_one_that_gave_the_answer():
+    trees = [{"key": 0}, {"key": 1}]
+    assert chosen_tree({"trees": trees, "choice": {"tree": 1, "tag": "0.2"}}) == ({"key": 1}, "0.2")
+    assert chosen_tree({"trees": trees}) == ({"key": 0}, "")
+    assert chosen_tree({"trees": trees, "choice": {"tree": 7}}) == ({"key": 0}, "")
+    assert chosen_tree({}) is None
+    assert chosen_tree({"trees": []}) is None
+
+
 def test_an_unknown_node_cannot_be_chosen():
     with pytest.raises(InputError, match=r"no node '0\.9'"):
         tree_fragment(tree_to_json(example()), "0.9")
     with pytest.raises(InputError, match="damaged"):
         terminal_tree({"problem_id": "p"})
+
+
+def test_a_page_with_a_style_of_its_own_gets_none():
+    data = tree_to_json(example())
+    assert "<style>" in tree_fragment(data)
+    assert "<style" not in tree_fragment(data, style="")

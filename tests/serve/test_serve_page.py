@@ -68,6 +68,38 @@ async def test_text_of_models_stays_text():
         assert page.problems == []
 
 
+def searched(request, number):
+    begun = request["messages"][-1]["role"] == "assistant"
+    text = r"so \boxed{408}" if begun else (f"{NASTY}\n\n", "add rows\n\n")[number % 2]
+    return Answer(text, logprobs=(-0.1 - 0.2 * (number % 2),))
+
+
+async def test_a_search_is_drawn_as_a_tree_live_and_stored():
+    async with gateway(searched) as stage, browser() as page:
+        await page.open(stage.url)
+        await page.until("document.getElementById('model')?.textContent === 'base'")
+        await page.js("document.getElementById('strategy').value = 'mcts'; document.getElementById('text').focus()")
+        await page.write("How much?")
+        await page.press("Enter", 13, control=True)
+        await page.until("document.querySelector('.search')?.hidden === false")
+        look = "[...document.querySelectorAll('.tree svg > g')].map(node => node.textContent).join('|')"
+        drawn = await page.js(look)
+        assert "408" in drawn
+        assert NASTY in drawn
+        assert "Plain voting" not in await page.js("document.querySelector('.answer').innerText")
+        assert await page.js("document.querySelectorAll('.tree .chosen.edge').length") >= 1
+        assert await page.js("document.querySelectorAll('#run img, #run script').length") == 0
+        wide = "getComputedStyle(document.querySelector('.tree .chosen.edge')).strokeWidth"
+        assert await page.js(wide) == "2.5px"  # the page's own style, which its policy lets through
+        await page.until("document.querySelectorAll('#history button').length === 1")
+        await page.js("document.getElementById('run').replaceChildren(); 1")
+        await page.js("document.querySelector('#history button').click()")
+        await page.until("document.querySelector('.search')?.hidden === false")
+        assert await page.js(look) == drawn
+        assert page.problems == []
+        assert await page.js("document.title") == "Consilience"
+
+
 async def test_the_policy_lets_no_other_script_run():
     async with gateway(mixed) as stage, browser() as page:
         await page.open(stage.url)

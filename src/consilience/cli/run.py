@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -88,12 +89,18 @@ def _value(text: str) -> Any:
 
 
 def carry_out(args: argparse.Namespace, out: Out, recipe: str, **request: Any) -> dict[str, Any]:
-    """Run a recipe with a live view, make sure of its report, show its claims; returns the verb's payload."""
+    """Run a recipe with a live view, make sure of its report, show its claims; returns the verb's payload.
+
+    On a terminal the view has the curves of the stage that runs below its bars.
+    """
     from consilience import registry
+    from consilience.report.monitor import Monitor, newest_run
     from consilience.report.progress import open_progress
 
     assembled = registry.load("recipe", recipe)()
-    with open_progress() as progress:
+    home, began = Path("runs") / recipe.replace("-", "_"), time.time()
+    monitor = Monitor(lambda: args.out or newest_run(home, began))
+    with open_progress(below=monitor.view) as progress:
         directory = assembled.run(
             RunRequest(
                 recipe.replace("-", "_"),
@@ -109,16 +116,21 @@ def carry_out(args: argparse.Namespace, out: Out, recipe: str, **request: Any) -
 
 
 def conclude(directory: Path, out: Out) -> dict[str, Any]:
-    """Print a finished run's claims and where its report is; build the report if the recipe has not."""
+    """Print a finished run's alarms, claims and where its report is; build the report if the recipe has not."""
     from consilience.files import read_json
+    from consilience.learn.alarms import alarms_by_stage
     from consilience.report import build_report
     from consilience.report.claims_view import claim_lines
+    from consilience.report.rundir import read_run
 
     page = directory / "report.html"
     if not page.exists():
         build_report(directory)
     path = directory / "claims.json"
     claims = read_json(path) if path.exists() else []
+    for stage, rung in alarms_by_stage(read_run(directory).metrics):
+        for alarm in rung:
+            out(f"Alarm: {stage}, {alarm}")
     for line in claim_lines(claims):
         out(line)
     out(f"Report: {page}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import dataclasses
+import shutil
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -88,6 +89,11 @@ def run(args: argparse.Namespace, out: Out) -> Any:
         "picture": str(picture) if picture else None,
         "trace": trace.to_json(),
     }
+    if not args.json:
+        from consilience.cli.solve_view import tree_text
+
+        if tree := tree_text(trace, width=shutil.get_terminal_size((120, 24)).columns, colour=sys.stdout.isatty()):
+            out(f"{tree}\n")
     for line in summary(payload, trace):
         out(line)
     return payload
@@ -194,7 +200,7 @@ def saved_picture(problem: Problem, trace: Trace, path: Path) -> Path | None:
 
 def summary(payload: dict[str, Any], trace: Trace) -> list[str]:
     """What a person reads below the reasoning."""
-    from consilience.cli.solve_view import printable
+    from consilience.report.tree import printable
 
     usage = trace.usage
     cost = f"{len(trace.calls)} {'generation' if len(trace.calls) == 1 else 'generations'}, {usage.completion:,} tokens"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import sys
-import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
@@ -15,16 +15,12 @@ from rich.tree import Tree
 
 from consilience.problem import Audio, Image, Problem
 from consilience.protocols import Event
-from consilience.trace import Call
+from consilience.report.tree import chosen_tree, printable, terminal_tree
+from consilience.trace import Call, Trace
 from consilience.verify.markup import split_response
 
 View = Callable[[Event], None]
 SHORT = 160
-
-
-def printable(text: str) -> str:
-    """Text of a model without control characters, so that it cannot move the cursor or colour the terminal."""
-    return "".join(c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs") else "�" for c in text)
 
 
 @contextmanager
@@ -78,6 +74,19 @@ class _Growing:
         self._texts[place] = self._texts.get(place, "") + event.data["reasoning"] + event.data["text"]
         text = printable(self._texts[place])
         return text if alone else f"…{' '.join(text.split())[-SHORT:]}"
+
+
+def tree_text(trace: Trace, *, width: int, colour: bool) -> str:
+    """The tree that gave the answer, drawn in lines of at most `width` columns; empty for a trace without one."""
+    found = chosen_tree(trace.detail)
+    if found is None:
+        return ""
+    console = Console(
+        file=io.StringIO(), width=width, force_terminal=colour, color_system="standard" if colour else None
+    )
+    console.print(terminal_tree(*found))
+    drawn: str = console.file.getvalue()  # type: ignore[attr-defined]
+    return drawn.rstrip("\n")
 
 
 def _line(console: Console, event: Event) -> None:

@@ -1,5 +1,5 @@
-"""Reward models over the house decoder: Bradley–Terry, regularised, two-headed (ODIN), averaged (WARM), process
-preference.
+"""Reward models over the house decoder: Bradley–Terry, regularised, two-headed (ODIN), averaged (WARM). Values of
+single steps are `learn.process_preference`.
 
 A reward model is a trunk with a scalar head whose output at the last response token is the reward, so that a critic can
 start from it as it is. A model of the transformers library (`learn.language.critic_of`) serves as trunk, too.
@@ -81,21 +81,6 @@ def odin_loss(
     return ranking + correlation * (quality - length) + orthogonal * alignment(quality_weight, length_weight)
 
 
-def process_preference_loss(positive_KA: Tensor, negative_KB: Tensor) -> Tensor:
-    """Mean over all pairs (a, b) of −log σ(r_a − r_b) for one prefix each, (K,) (rStar-Math, arXiv 2501.04519, eq. 4).
-
-    Args:
-        positive_KA, negative_KB: scores of A (two, as published) high-valued and B low-valued next steps after K
-            prefixes.
-    """
-    return -F.logsigmoid(positive_KA[:, :, None] - negative_KB[:, None, :]).mean((1, 2))
-
-
-def process_score(logit: Tensor, scale: float = 5.0) -> Tensor:
-    """tanh(logit / scale) in (−1, 1): the process preference model's score at inference in the released code."""
-    return (logit / scale).tanh()
-
-
 # the model
 
 
@@ -123,21 +108,22 @@ class RewardModel(nn.Module):
 
     def forward(self, groups: Sequence[Group]) -> TwoHeads:
         """Scores of all responses, in order, (N,) float32 each; the length score is 0 without that head."""
-        batch = collate([_closed(group) for group in groups])
+        batch = collate([closed(group) for group in groups])
         device = next(self.parameters()).device
         with precision(device):
-            hidden_ND = _hidden(self.trunk, batch)[batch.last_M.to(device)]
+            hidden_ND = trunk_hidden(self.trunk, batch)[batch.last_M.to(device)]
             quality_N = cast(Decoder, self.trunk).logits(hidden_ND)[:, 0]
             length_N = torch.zeros_like(quality_N) if self.length_head is None else self.length_head(hidden_ND)[:, 0]
         return TwoHeads(quality_N.float(), length_N.float())
 
 
-def _closed(group: Group) -> Group:
+def closed(group: Group) -> Group:
     """One more token after each response, so that the last *input* is the response's last token."""
     return replace(group, responses=tuple((*r, tk.END) for r in group.responses))
 
 
-def _hidden(trunk: nn.Module, batch: Batch) -> Tensor:
+def trunk_hidden(trunk: nn.Module, batch: Batch) -> Tensor:
+    """Hidden states (M, D) at the inputs of each response, of a house decoder or a value model of `learn.language`."""
     own = getattr(trunk, "hidden", None)
     hidden_MD: Tensor = response_hidden(cast(Decoder, trunk), batch) if own is None else own(batch)
     return hidden_MD

@@ -17,7 +17,10 @@ from typing import Any
 import numpy as np
 
 SERIES = 6  # colours the style sheet defines
-_LEADING = ("accuracy", "reward", "f1", "pass", "vote", "loss")
+_LEADING = (
+    *("accuracy", "reward", "gold", "proxy", "f1", "pass", "vote", "loss", "entropy", "kl", "length", "clip_fraction"),
+    *("explained_variance", "staleness", "zero_rewards", "truncated"),
+)
 INK, GRID = "#010203", "#040506"
 COLOURS = tuple(f"#0a0b{i:02x}" for i in range(SERIES))
 STYLE = {
@@ -37,10 +40,11 @@ _DASHES = ("-", "-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (3, 
 
 @dataclass(frozen=True)
 class Line:
-    """One curve within one stage: steps, values and, where the run recorded them, its interval."""
+    """One curve within one stage: steps (or what else its panel's x counts), values and, where the run recorded them,
+    its interval."""
 
     name: str
-    steps: tuple[int, ...]
+    steps: tuple[float, ...]
     values: tuple[float, ...]
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
@@ -48,10 +52,11 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """One metric: its lines by stage, in the order in which the stages ran."""
+    """One metric: its lines by stage, in the order in which the stages ran. x: what the horizontal axis counts."""
 
     name: str
     stages: tuple[tuple[str, tuple[Line, ...]], ...]
+    x: str = "step"
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -73,7 +78,7 @@ def panels(records: Sequence[Mapping[str, Any]]) -> list[Panel]:
     """
     values: dict[str, dict[str, dict[str, list[tuple[int, float, float, float]]]]] = {}
     for record in records:
-        for key, value in _measured(record):
+        for key, value in measured(record):
             name, _, variant = key.partition("/")
             low, high = record.get(f"{key}_low", math.nan), record.get(f"{key}_high", math.nan)
             lines = values.setdefault(name, {}).setdefault(str(record["stage"]), {})
@@ -90,7 +95,7 @@ def measured_once(records: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None
     """A table of the metrics of which a stage has a single record, as a final evaluation has; None without any."""
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for record in records:
-        for key, value in _measured(record):
+        for key, value in measured(record):
             estimate = {"value": value, "low": record.get(f"{key}_low"), "high": record.get(f"{key}_high")}
             found.setdefault((str(record["stage"]), key), []).append(estimate)
     drawn = {panel.name for panel in panels(records)}
@@ -112,8 +117,8 @@ def smoothing_window(count: int) -> int:
     return 1 if count < 80 else count // 30 * 2 + 1
 
 
-def _measured(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """The metrics of one record: no bookkeeping, no times, no bounds of intervals."""
+def measured(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """(name, value) of one record: no bookkeeping, no times, no bounds of intervals."""
     for key, value in record.items():
         if key not in ("step", "seed") and not key.endswith(("_s", "_low", "_high")) and _finite(value):
             yield key, value
@@ -138,13 +143,16 @@ def draw_panel(panel: Panel, prefix: str) -> str:
         figure = Figure(figsize=(10.2 if panel.wide else 4.9, 2.35), layout="constrained")
         axes = figure.subplots(1, len(panel.stages), sharey=True, squeeze=False)[0]
         for ax, (stage, lines) in zip(axes, panel.stages, strict=True):
-            _draw_stage(ax, stage, lines, panel.lines, first=ax is axes[0])
+            draw = _draw_stage if panel.x == "step" else _draw_course
+            draw(ax, stage, lines, panel.lines, first=ax is axes[0])
+            if panel.x != "step":
+                ax.set_xlabel(panel.x, fontsize=8.5)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return themed(buffer.getvalue(), prefix, label=f"{panel.name} by step")
+    return themed(buffer.getvalue(), prefix, label=f"{panel.name} by {panel.x}")
 
 
-def _draw_stage(ax: Any, stage: str, lines: Sequence[Line], names: Sequence[str], *, first: bool) -> None:
+def _frame(ax: Any, stage: str, *, first: bool, whole: bool) -> None:
     from matplotlib.ticker import MaxNLocator
 
     ax.set_title(stage, loc="left", fontsize=8.5)
@@ -152,8 +160,21 @@ def _draw_stage(ax: Any, stage: str, lines: Sequence[Line], names: Sequence[str]
     ax.spines["left"].set_visible(first)
     ax.tick_params(length=0, labelleft=first)
     ax.grid(axis="y", linewidth=0.6)
-    ax.xaxis.set_major_locator(MaxNLocator(nbins=3, integer=True, min_n_ticks=1))
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=3, integer=whole, min_n_ticks=1))
     ax.margins(x=0.03)
+
+
+def _draw_course(ax: Any, stage: str, lines: Sequence[Line], names: Sequence[str], *, first: bool) -> None:
+    """Points in the order of steps, joined; the last one is marked."""
+    _frame(ax, stage, first=first, whole=False)
+    for line in lines:
+        colour = COLOURS[names.index(line.name) % SERIES]
+        ax.plot(line.steps, line.values, color=colour, linewidth=1.2, marker=".", markersize=3)
+        ax.plot(line.steps[-1:], line.values[-1:], "o", color=colour, markersize=6)
+
+
+def _draw_stage(ax: Any, stage: str, lines: Sequence[Line], names: Sequence[str], *, first: bool) -> None:
+    _frame(ax, stage, first=first, whole=True)
     for line in lines:
         index = names.index(line.name) % SERIES
         colour, window = COLOURS[index], smoothing_window(len(line.values))

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image as PILImage
 
 from consilience.problem import Audio, Evidence, Image, Problem
+from consilience.reason.tree_drawing import chosen_tree, tree_fragment
 from consilience.report.rundir import SampleRef, is_right
 from consilience.verify.markup import ids_of, parse_places, split_response
 
@@ -90,6 +91,7 @@ def card(record: Mapping[str, Any]) -> dict[str, Any]:
         "reason": pieces(verdict["reason"], numbers),
         "shares": _shares(verdict.get("evidence", {})),
         "figure": figure,
+        "tree": _tree(record),
         "ids": (ids_of(reasoning), problem.evidence.ids) if problem.evidence.ids and figure is None else None,
         "id": problem.id,
     }
@@ -104,6 +106,13 @@ def _figure(problem: Problem, response: str) -> dict[str, Any] | None:
         if isinstance(part, Audio):
             return sound(part, [place.scaled((part.seconds, 1.0)) for place in places], problem)
     return None
+
+
+def _tree(record: Mapping[str, Any]) -> str | None:
+    """The search tree of a record whose trace has one, as a drawing that is safe to put into a page."""
+    trace = record.get("trace")
+    found = chosen_tree(trace.get("detail", {})) if isinstance(trace, Mapping) else None
+    return tree_fragment(*found) if found else None
 
 
 def _shares(evidence: Mapping[str, Any]) -> list[tuple[str, float]]:

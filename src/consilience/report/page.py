@@ -13,13 +13,15 @@ import jinja2
 
 import consilience
 from consilience.files import atomic_write
+from consilience.learn.alarms import alarms_by_stage
 from consilience.report.claims_view import claim_view, tally
+from consilience.report.courses import MINUTES, courses
 from consilience.report.curves import draw_panel, measured_once, panels
 from consilience.report.gallery import PER_CELL, card, choose
 from consilience.report.rundir import RunFiles, read_run, read_samples
 from consilience.report.tables import accuracy_table, paired_table, table_view
 
-LEADING_CHARTS = 8
+LEADING_CHARTS = 12
 MOST_PROBLEMS = 128
 _HIDDEN = ("command", "created", "versions", "machine")
 
@@ -121,11 +123,15 @@ def _results(run: RunFiles) -> dict[str, Any]:
     if not tables and run.samples:
         tables = [t for t in (accuracy_table(run.samples), paired_table(run.samples)) if t]
     tables += [table for table in (measured_once(run.metrics),) if table]
+    drawn = courses(run.metrics)
+    told = {line for panel in drawn if panel.x == MINUTES for line in panel.lines}  # not once more by step
+    drawn += [panel for panel in panels(run.metrics) if panel.name not in told]
     charts = [
         {"name": panel.name, "lines": panel.lines, "wide": panel.wide, "svg": draw_panel(panel, f"curve{index}")}
-        for index, panel in enumerate(panels(run.metrics))
+        for index, panel in enumerate(drawn)
     ]
-    return {"tables": [table_view(t) for t in tables], "charts": charts, "leading": LEADING_CHARTS}
+    rung = [{"stage": stage, "alarm": alarm} for stage, found in alarms_by_stage(run.metrics) for alarm in found]
+    return {"tables": [table_view(t) for t in tables], "charts": charts, "leading": LEADING_CHARTS, "alarms": rung}
 
 
 def _gallery(run: RunFiles) -> dict[str, Any]:

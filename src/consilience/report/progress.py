@@ -8,11 +8,11 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TextIO
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, ProgressColumn, Task, TextColumn
 from rich.progress import Progress as Bars
 from rich.text import Text
@@ -164,12 +164,31 @@ def columns() -> tuple[ProgressColumn, ...]:
     )
 
 
+class _BarsAbove(Bars):
+    """Bars with something else below them."""
+
+    below: Callable[[int], RenderableType] | None = None
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        if self.below is not None:
+            yield self.below(self.console.width)
+
+
 @contextmanager
-def open_progress(stream: TextIO | None = None) -> Iterator[Progress]:
-    """A view of running work on `stream` (default: standard error), live on a terminal and in plain lines elsewhere."""
+def open_progress(
+    stream: TextIO | None = None, below: Callable[[int], RenderableType] | None = None
+) -> Iterator[Progress]:
+    """A view of running work on `stream` (default: standard error), live on a terminal and in plain lines elsewhere.
+
+    Args:
+        below: what else to show on a terminal, drawn anew several times a second for its width in columns.
+    """
     stream = stream or sys.stderr
     if not stream.isatty():
         yield Lines(stream)
         return
-    with Bars(*columns(), console=Console(file=stream), refresh_per_second=6) as bars:
+    bars = _BarsAbove(*columns(), console=Console(file=stream), refresh_per_second=6)
+    bars.below = below
+    with bars:
         yield Live(bars)

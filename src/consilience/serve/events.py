@@ -9,13 +9,15 @@ from consilience.problem import Problem
 from consilience.protocols import Event
 from consilience.reason.answers import ballot_of, verified_equivalence
 from consilience.reason.compaction import compact
+from consilience.reason.tree_drawing import chosen_tree, tree_fragment
 from consilience.serve.split import split_call
 from consilience.trace import Call, Trace
 
 
 def event_json(problem: Problem, event: Event, *, choice: int = 0, inside: bool = False) -> dict[str, Any]:
     """One event. Kinds: "round" (round, width), "delta" (round, index, text, reasoning), "call" (as `call_json`),
-    "hedge" (round, index), "messages" (round, count), "ballot" (support) and "answer" (support, voting)."""
+    "hedge" (round, index), "messages" (round, count), "ballot" (support) and "answer" (support, voting, and tree: the
+    search tree that gave it as a drawing whose text is escaped, None without one)."""
     data: dict[str, Any] = {"kind": event.kind, "choice": choice}
     match event.kind:
         case "round":
@@ -28,7 +30,10 @@ def event_json(problem: Problem, event: Event, *, choice: int = 0, inside: bool 
         case "ballot":
             return {**data, "support": event.data["support"]}
         case "answer" if event.trace is not None:
-            return {**data, "support": event.trace.support, "voting": plain_voting(problem, event.trace)}
+            found = chosen_tree(event.trace.detail)
+            tree = tree_fragment(*found, style="") if found else None
+            voting = None if found else plain_voting(problem, event.trace)  # the first round of a search are steps
+            return {**data, "support": event.trace.support, "voting": voting, "tree": tree}
     return {**data, **{name: value for name, value in event.data.items() if isinstance(value, str | int | float)}}
 
 

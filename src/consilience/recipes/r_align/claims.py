@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -67,6 +67,56 @@ CLAIMS = (
         share=None,
     ),
     Claim(
+        "decoder_scorr_falls",
+        RECIPE,
+        "A nano decoder rewarded for label and rationale ends with fewer spurious rationales than one rewarded for the "
+        "label alone, and than its warm start.",
+        f"{PAPER}, rationale-aware benchmark",
+        ("decoder-scorr/align-label", "decoder-scorr/align-start"),
+        relation="<",
+        seeds=3,
+        share=None,
+    ),
+    Claim(
+        "decoder_fscore_rises",
+        RECIPE,
+        "A nano decoder rewarded for label and rationale has a higher F-Score than one rewarded for the label alone, "
+        "and than its warm start.",
+        f"{PAPER}, rationale-aware benchmark",
+        ("decoder-fscore/align-label", "decoder-fscore/align-start"),
+        seeds=3,
+        share=None,
+    ),
+    Claim(
+        "decoder_downstream_rises",
+        RECIPE,
+        "A writer trained against the nano decoder that was rewarded for label and rationale earns more gold than one "
+        "trained against the label-only one or the warm start.",
+        f"{PAPER}, downstream results",
+        ("decoder-gold/align-label", "decoder-gold/align-start"),
+        seeds=3,
+        share=None,
+    ),
+    Claim(
+        "decoder_label_training_raises_scorr",
+        RECIPE,
+        "Training the nano decoder on the label alone raises its share of spurious rationales above the warm start's.",
+        f"{PAPER}, rationale-aware benchmark, 14B",
+        ("decoder-scorr/label-start",),
+        seeds=3,
+        share=None,
+    ),
+    Claim(
+        "decoder_label_accuracy_is_kept",
+        RECIPE,
+        "Rewarding the nano decoder's rationale as well costs less than a point of label accuracy.",
+        f"{PAPER}, rationale-aware benchmark",
+        ("decoder-lacc/align-label",),
+        threshold=-0.01,
+        seeds=3,
+        share=None,
+    ),
+    Claim(
         "shuffled_gold_is_spurious",
         RECIPE,
         "With the golden rationales of other pairs nearly every rationale is found spurious.",
@@ -123,6 +173,8 @@ Evaluations = Mapping[tuple[int, str], Mapping[str, Any]]
 """(seed, part) → the unit's evaluation.json."""
 
 PAIRED = (("align", "label"), ("align", "untrained"), ("align", "format"), ("label", "untrained"))
+DECODER_PAIRED = (("align", "label"), ("align", "start"), ("label", "start"))
+METRICS: tuple[Metric, ...] = get_args(Metric)
 
 
 def measured(evaluations: Evaluations) -> Measured:
@@ -130,16 +182,18 @@ def measured(evaluations: Evaluations) -> Measured:
     out: dict[str, dict[int, Estimate]] = {}
     for (seed, part), found in sorted(evaluations.items()):
         numbers: dict[str, Estimate] = {}
-        if part in ("bandit", "text"):
-            metrics: tuple[Metric, ...] = ("lacc", "scorr", "fscore")
-            for a, b in PAIRED:
-                for metric in metrics:
+        if part in ("bandit", "text", "decoder"):
+            for a, b in DECODER_PAIRED if part == "decoder" else PAIRED:
+                for metric in METRICS:
                     estimate = state_difference(found["states"][a], found["states"][b], metric, seed)
                     if estimate is not None:
                         numbers[f"{part}-{metric}/{a}-{b}"] = estimate
         if part == "bandit":
             gold = found["gold"]
             numbers |= {f"gold/{a}-{b}": exactly(gold[a] - gold[b]) for a, b in PAIRED}
+        if part == "decoder":
+            gold = found["gold"]
+            numbers |= {f"decoder-gold/{a}-{b}": exactly(gold[a] - gold[b]) for a, b in DECODER_PAIRED}
         if part == "text":
             for name in ("shuffled", "gold"):
                 if (spurious := found["controls"][name]["spurious"]) is not None:

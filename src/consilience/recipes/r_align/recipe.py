@@ -23,7 +23,7 @@ EXTENT = ("workers", "seeds")
 """Settings that say how much of a study to do now and how; a run resumed with others goes on from what there is."""
 
 _GPU = (
-    "scale gpu would train a generative reward model, which this recipe does not do: use --scale laptop or --study, "
+    "scale gpu has no sizes of its own here: use --scale laptop or --study, larger ones with --set width=… rl_steps=…, "
     "or audit a model of your own with --model openai:NAME, hf:NAME or vllm:NAME."
 )
 
@@ -84,6 +84,11 @@ def _conclude(run: Run, units: Sequence[Unit], request: RunRequest) -> None:
     numbers = {} if request.scale == "smoke" else measured(evaluations)  # a handful of pairs decides nothing
     ledger.write(run.directory, [ledger.evaluate(claim, numbers) for claim in CLAIMS])
     run.write_json("tables.json", tables.tables(evaluations))
+    for unit in units:
+        lines = directory_of(run.directory, unit.name) / "samples.jsonl"
+        if unit.task["seed"] == request.seed and lines.exists() and not run.done(f"samples-{unit.name}"):
+            with run.stage(f"samples-{unit.name}"):
+                run.append("samples.jsonl", read_jsonl(lines))
     if request.study:
         results.record(Path("RESULTS.md"), run.directory)
 

@@ -34,7 +34,11 @@ def work(run: Path, unit: Unit, progress: Progress) -> None:
     config = {"recipe": RECIPE, "unit": unit.name, **unit.task}
     directory = directory_of(run, unit.name)
     with start(directory.parent, unit.name, config, out=directory, resume=True, keep=1) as own:
-        if not own.done(part):
+        if part == "decoder":
+            from consilience.recipes.r_align import decoder  # the one part that needs torch
+
+            decoder.work(own, sizes, seed, progress)
+        elif not own.done(part):
             with own.stage(part):
                 own.write_json("evaluation.json", _PARTS[part](own, sizes, seed, progress))
         own.finish()
