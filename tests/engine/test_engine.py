@@ -64,6 +64,14 @@ def test_greedy_without_qk_norm_and_with_own_head() -> None:
     assert list(sample.tokens) == greedy(model, request.prompt, 16, house())[0]
 
 
+def test_prompts_of_one_token_are_prompts() -> None:
+    model = tiny()
+    one = Prompt((7,), ())
+    sampling = Sampling(temperature=0.0, max_tokens=5, seed=0)
+    outputs = engine(model).generate([Request(one, sampling), Request(one, sampling)])
+    assert [row[0].tokens for row in outputs] == [tuple(greedy(model, one, 5, house())[0])] * 2
+
+
 def test_a_long_run_moves_its_window() -> None:
     """More columns than the cache allots at first, short rows joining long ones all the time."""
     model = tiny(max_context=600)

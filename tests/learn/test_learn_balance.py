@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from consilience.errors import InputError
-from consilience.learn.balance import balance, balance_routers, group_loss, load
+from consilience.learn.balance import balance, balance_routers, group_loss, load, watch_experts
+from consilience.learn.monitors import health
 from consilience.nn.layers import Mixture
-from consilience.nn.parts.ffn import Router, Routing, watch_routers
+from consilience.nn.parts.ffn import MixtureOfExperts, Router, Routing, swiglu, watch_routers
 
 
 def routing(expert_NA: list[list[int]], score_NE: torch.Tensor) -> Routing:
@@ -53,3 +54,48 @@ def test_group_loss_pushes_scores_away_from_the_crowded_group() -> None:
     group_loss(routing([[0, 1]] * 3, score), 2).backward()
     assert (score.grad[:, :2] > 0).all()  # type: ignore[index]
     assert (score.grad[:, 2:] < 0).all()  # type: ignore[index]
+
+
+@pytest.mark.parametrize("limit", [0.0, 0.05])
+def test_what_experts_compute_is_seen(limit: float) -> None:
+    """By hand, token by token; an expert without a token has 0."""
+    part = MixtureOfExperts(4, Mixture(3, 1, 5, router="sigmoid", limit=limit), 0.0).requires_grad_(False)
+    generator = torch.Generator().manual_seed(0)
+    for p in part.parameters():
+        p.normal_(generator=generator)
+    part.router.bias.copy_(torch.tensor([0.0, 0.0, -9.0]))  # type: ignore[union-attr]
+    x = torch.randn(1, 7, 4, generator=generator)
+    with watch_experts(part) as seen:
+        part(x)
+    part(x)
+    chosen = part.router(x[0]).expert_NA[:, 0].tolist()
+    for expert in range(3):
+        squares = []
+        for token in (t for t, e in enumerate(chosen) if e == expert):
+            gate, up = (part.experts.gate_up[expert] @ x[0, token]).chunk(2)
+            squares += swiglu(gate, up, limit).square().tolist()
+        expected = (sum(squares) / len(squares)) ** 0.5 if squares else 0.0
+        assert float(seen[0][expert]) == pytest.approx(expected, abs=1e-6)
+    assert len(seen) == 1
+    assert sorted(set(chosen)) == [0, 1]
+
+
+def test_one_expert_that_blows_up_is_found_and_clipping_holds_it() -> None:
+    """Gate and up of one expert grow along one direction (arXiv 2602.10604, §4.1.3): max/median tells, router loads do
+    not, and activations clipped at 7 stay below 49."""
+    x = torch.randn(1, 200, 8, generator=torch.Generator().manual_seed(1))
+    ratios = {}
+    for limit in (0.0, 7.0):
+        part = MixtureOfExperts(8, Mixture(4, 2, 6, router="sigmoid", limit=limit), 0.0).requires_grad_(False)
+        generator = torch.Generator().manual_seed(0)
+        for p in part.parameters():
+            p.normal_(0, 0.3, generator=generator)
+        part.router.bias.zero_()  # type: ignore[union-attr]
+        part.experts.gate_up[2] *= 200
+        with watch_experts(part) as seen:
+            part(x)
+        ratios[limit] = health(seen[0]).max_median
+        if limit:
+            assert float(seen[0].max()) <= 49
+    assert ratios[0.0] > 1000
+    assert ratios[7.0] < ratios[0.0] / 20

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from learn_helpers import bits, learner, property_test, ragged_groups, tiny
 
 from consilience.learn.optim.adamw import adamw, cooldown, warmup
-from consilience.learn.optim.muon import Muon, orthogonalise, parts
+from consilience.learn.optim.muon import STEPS, Muon, orthogonalise, parts
 from consilience.learn.sft import sft_step
 from consilience.nn.decoder import Decoder
 
@@ -57,6 +57,26 @@ def test_orthogonalise_finds_the_polar_factor(shape: tuple[int, int]) -> None:
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     u, _, v = torch.linalg.svd(matrix, full_matrices=False)
     assert ((orthogonalise(matrix) - u @ v).norm() / (u @ v).norm()).item() < 0.0015
+
+
+def test_steps_by_scalar_map() -> None:
+    """Over [1e-3, 1]: within [0.846, 1.124] after five steps, [0.9944, 1.0012] after six (arXiv 2505.16932)."""
+    x = torch.logspace(-3, 0, 20_001, dtype=torch.float64)
+    bounds = []
+    for a, b, c in STEPS:
+        x = a * x + b * x**3 + c * x**5
+        bounds.append((x.min().item(), x.max().item()))
+    assert bounds[4] == pytest.approx((0.846, 1.124), abs=5e-4)
+    assert bounds[5] == pytest.approx((0.9944, 1.0012), abs=5e-5)
+
+
+def test_float16_is_nearer_than_bfloat16() -> None:
+    """On a 128 × 256 Gaussian: an error of about 0.004 in float16 and 0.03 in bfloat16 (arXiv 2602.10604, §4.1.1)."""
+    matrix = torch.randn(128, 256, generator=torch.Generator().manual_seed(0))
+    u, _, v = torch.linalg.svd(matrix, full_matrices=False)
+    error = {d: ((orthogonalise(matrix, d) - u @ v).norm() / 128**0.5).item() for d in (torch.float16, torch.bfloat16)}
+    assert 0.002 < error[torch.float16] < 0.006
+    assert 0.02 < error[torch.bfloat16] < 0.05
 
 
 def test_orthogonalise_keeps_zero_and_forgets_the_scale() -> None:

@@ -1,4 +1,4 @@
-"""The variance study of MIS-PO: a smoke run, what it refuses, and that policy, engine and losses are as said."""
+"""The recipe: a smoke run, what it refuses; and of its study of MIS-PO that policy, engine and losses are as said."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ from consilience.recipes.step_3_5_flash import recipe as module
 from consilience.recipes.step_3_5_flash.claims import CLAIMS, measured
 from consilience.recipes.step_3_5_flash.recipe import found_in, recipe
 from consilience.recipes.step_3_5_flash.sizes import (
+    ARMS,
     EXTRAS,
+    LANGUAGE,
     METHODS,
     MISMATCHES,
     PARTS,
@@ -47,7 +49,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def comparable(directory: Path) -> list[object]:
-    return [list(read_jsonl(directory / "metrics.jsonl")), read_json(directory / "tables.json"), found_in(directory)]
+    """What a run measured, but for processor time."""
+    found = {
+        key: [{k: v for k, v in r.items() if not k.startswith(("speedup", "plain_ms"))} for r in records]
+        for key, records in found_in(directory).items()
+    }
+    tables = [table for table in read_json(directory / "tables.json") if "drafting" not in table["title"]]
+    return [list(read_jsonl(directory / "metrics.jsonl")), tables, found]
 
 
 # a run
@@ -59,7 +67,9 @@ def test_a_smoke_run_leaves_everything(run: Path) -> None:
     assert {row["verdict"] for row in read_json(run / "claims.json")} == {"not_measured"}
     found = found_in(run)
     extras = {("band", 0, "acceptance"), *(("cut", 0, method) for method in TRUNCATED)}
+    extras.add(("drafting", 0, "heads"))
     assert set(found) == {(m, 0, method) for m in PARTS["engines"] for method in METHODS} | extras
+    assert [r["arm"] for r in found["drafting", 0, "heads"] if r.get("final")] == ["cloned", "tuned"]
     for key, records in found.items():
         if key[0] in MISMATCHES:
             assert [r["step"] for r in records] == [1, 2]
@@ -85,6 +95,7 @@ def test_a_killed_run_goes_on_after_its_last_method(run: Path, tmp_path: Path, m
     recipe().run(RunRequest("step_3_5_flash", scale="smoke", out=out, resume=True))
     assert begun == 1 + 2 * len(METHODS)
     assert comparable(out) == comparable(run)
+    assert {r["verdict"] for r in read_json(out / "claims.json")} == {"not_measured"}
 
 
 @pytest.mark.parametrize(
@@ -120,17 +131,24 @@ def test_a_study_has_every_mismatch_and_seed(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(module, "run_units", capture)
     with pytest.raises(InterruptedError):
         recipe().run(RunRequest("step_3_5_flash", study=True, out=tmp_path / "run"))
-    assert {u.name for u in seen} == {
-        f"{m}-seed{i}" for m in (*EXTRAS, *MISMATCHES) for i in range(SCALES["study"].seeds)
-    }
+    counts = {**dict.fromkeys((*EXTRAS, *MISMATCHES), SCALES["study"].seeds), **dict.fromkeys(LANGUAGE, 5)}
+    assert {u.name for u in seen} == {f"{m}-seed{i}" for m, count in counts.items() for i in range(count)}
+    seen.clear()
+    with pytest.raises(InterruptedError):
+        recipe().run(RunRequest("step_3_5_flash", study=True, part="gates", out=tmp_path / "other"))
+    assert {u.name for u in seen} == {f"gates-seed{i}" for i in range(5)}
 
 
 def test_every_claim_has_its_numbers_in_a_study(run: Path) -> None:
     found = dict(found_in(run))
-    engines = {name for claim in CLAIMS for name in claim.metrics if not name.startswith("stale")}
-    assert set(measured(found)) == engines
+    later = ("stale", "layouts", "gates", "experts", "optimizers")
+    laptop = {name for claim in CLAIMS for name in claim.metrics if not name.startswith(later)}
+    assert set(measured(found)) == laptop
     for name in PARTS["staleness"]:
         found |= {(name, 0, method): found["flips", 0, method] for method in METHODS}
+    for part in LANGUAGE[1:]:
+        numbers = {"dev_bits": 2.0, "test_bits": 2.1, "expert_load": 1.5, "group_load": 1.2}
+        found |= {(part, 0, arm): [{"final": True, "step": 1, **numbers}] for arm in ARMS[part]}
     assert set(measured(found)) == {name for claim in CLAIMS for name in claim.metrics}
     difference = measured(found)["flips/reward/mis_po-gspo"][0].value
     ends = [np.mean([r["reward"] for r in found["flips", 0, m]]) for m in ("mis_po", "gspo")]

@@ -146,6 +146,15 @@ class Cache:
         """The step is over: time moves on."""
         self.t += 1
 
+    def held(self, row: int) -> int:
+        """Numbers of a row's keys and values that its last step saw, over the layers of this cache; meant for checking
+        against `nn.count.kv_elements`, between steps in which no row came or went."""
+        assert self._plan is not None, "held() follows a step in which no row came or went"
+        columns = int((self._plan.bias[row, 0] == 0).sum())
+        config = self.rows.config
+        per_column = (1 if self.rows.one else 2) * config.n_kv_heads * config.head_dim
+        return columns * per_column * config.n_layers
+
     def _low(self) -> int:
         return int(self._start_B[: self.active].min()) if self.active else self.t
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 
 from consilience.engine.batch import Batch, Job, Output
 from consilience.engine.sample import check_sampling, keys_from
+from consilience.engine.speculative import Speculation, SpeculativeBatch
+from consilience.engine.speculative_law import Acceptance
 from consilience.engine.vocabulary import Vocabulary, house
 from consilience.errors import InputError
 from consilience.nn import tokenizer as tk
+from consilience.nn.config import ModelConfig
+from consilience.nn.count import count, kv_elements
 from consilience.nn.decoder import Decoder
 from consilience.nn.template import Prompt
 from consilience.protocols import Sampling
@@ -29,6 +33,41 @@ class Request:
     prompt: Prompt
     sampling: Sampling
     n: int = 1
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes that decoding takes: weights, the cache of the layers, and that of the drafting heads."""
+
+    weights: int
+    cache: int
+    drafting_cache: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.cache + self.drafting_cache
+
+
+def memory(
+    config: ModelConfig, rows: int, context: int, dtype: torch.dtype = torch.bfloat16, drafts: int = 0
+) -> Memory:
+    """What decoding `rows` samples of up to `context` tokens takes, from the configuration alone: before loading.
+
+    Exact for what attention reads; stores grow ahead of it by up to an eighth, and samples of one prompt share it.
+
+    Args:
+        drafts: drafting heads in use.
+
+    Raises:
+        InputError: no row, no token, or more tokens than the context holds.
+    """
+    if rows < 1 or not 1 <= context <= config.max_context:
+        raise InputError(f"rows must be 1 or more and context 1 to {config.max_context}, not {rows} and {context}.")
+    numbers = rows * kv_elements(config, context)
+    heads = config.drafts[:drafts]
+    drafting = rows * kv_elements(replace(config, n_layers=drafts, layers=heads), context) if heads else 0
+    size = dtype.itemsize
+    return Memory(count(config).total * size, numbers * size, drafting * size)
 
 
 def fast_dtype(stored: torch.dtype, device: torch.device, rows: int) -> torch.dtype:
@@ -57,6 +96,8 @@ class Engine:
         device: where to run; None leaves the model where it is.
         vocabulary: None means a house model (byte tokenizer).
         seed: randomness of samples whose request has no seed.
+        speculation: who drafts tokens that the model then reads several at a time; None decodes one by one. The law of
+            samples is the same, the samples of a seed are not; greedy answers are.
     """
 
     def __init__(
@@ -68,6 +109,7 @@ class Engine:
         device: torch.device | str | None = None,
         vocabulary: Vocabulary | None = None,
         seed: int = 0,
+        speculation: Speculation | None = None,
     ) -> None:
         if model.config.head != "lm":
             raise InputError(f"the engine samples from language models; this decoder has a {model.config.head} head.")
@@ -82,12 +124,28 @@ class Engine:
             self.model = copy.deepcopy(model).to(place, kind).requires_grad_(False)
         self.vocabulary = vocabulary or house(model.config.vocab_size)
         self.rows, self.seed = rows, seed
+        self._drafter = speculation.model if speculation is not None else None
+        self.speculation = speculation
+        if speculation is not None:
+            speculation.check(model)
+            if self._drafter is not None:
+                twin = copy.deepcopy(self._drafter).to(place, kind).requires_grad_(False)
+                self.speculation = replace(speculation, model=twin)
         self.reset()
         self._unseeded = 0
 
     def reset(self) -> None:
         """Forget all requests and free the cache; for going on after a failure in the middle of a step."""
-        self.batch = Batch(self.model, self.vocabulary, self.rows)
+        self.batch = (
+            Batch(self.model, self.vocabulary, self.rows)
+            if self.speculation is None
+            else SpeculativeBatch(self.model, self.vocabulary, self.rows, self.speculation)
+        )
+
+    @property
+    def acceptance(self) -> Acceptance | None:
+        """Passes, tokens and accepted drafts since the last `reset`; None without speculation."""
+        return self.batch.acceptance if isinstance(self.batch, SpeculativeBatch) else None
 
     @torch.no_grad()
     def refresh(self) -> None:
@@ -98,10 +156,16 @@ class Engine:
         """
         if self.batch.busy:
             raise RuntimeError("refresh() while samples are running would mix two models; finish or cancel them first")
-        if self.model is not self.source:
-            for mine, theirs in zip(self.model.parameters(), self.source.parameters(), strict=True):
-                mine.copy_(theirs)
+        pairs = [(self.model, self.source)]
+        if self.speculation is not None and self.speculation.model is not None and self._drafter is not None:
+            pairs.append((self.speculation.model, self._drafter))
+        for own, source in pairs:
+            if own is not source:
+                for mine, theirs in zip(own.parameters(), source.parameters(), strict=True):
+                    mine.copy_(theirs)
         self.batch.forward.refresh()
+        if isinstance(self.batch, SpeculativeBatch):
+            self.batch.drafter.refresh()
 
     def generate(self, requests: Sequence[Request], on_done: OnDone | None = None) -> list[list[Output]]:
         """All samples of all requests, [request][sample].

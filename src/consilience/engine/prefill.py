@@ -29,7 +29,7 @@ def prefill(forward: TokenForward | PartsForward, prompts: Sequence[Prompt]) -> 
     """
     model = forward.model
     device = model.embedding.weight.device
-    n, width = len(prompts), max(len(p) for p in prompts) - 1
+    n, width = len(prompts), max(2, *(len(p) for p in prompts)) - 1
     padded = [[tk.PAD] * (width - len(p) + 1) + list(p.tokens[:-1]) for p in prompts]
     tokens_BT = torch.tensor(padded, dtype=torch.int64, device=device).view(n, width)
     column = torch.arange(width, device=device)

@@ -99,6 +99,16 @@ class Rows:
         self.integers[TOKEN, :active] = token_B
         self.integers[POSITION : STEP + 1, :active] += 1
 
+    def record_several(self, token_BT: Tensor, logprob_BT: Tensor, count_B: Tensor) -> None:
+        """Append the first `count` (at least one) tokens of each row; the last of them is fed next."""
+        row, place = (torch.arange(token_BT.shape[1], device=self.device) < count_B[:, None]).nonzero().T
+        at = self.integers[STEP, row] + place
+        self.tokens[row, at] = token_BT[row, place]
+        self.logprobs[row, at] = logprob_BT[row, place]
+        active = len(token_BT)
+        self.integers[TOKEN, :active] = token_BT.gather(1, count_B[:, None] - 1)[:, 0]
+        self.integers[POSITION : STEP + 1, :active] += count_B
+
     def write(self) -> None:
         """Put the recorded tokens and log-probabilities where they belong."""
         if not self._unwritten:

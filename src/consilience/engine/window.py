@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from consilience.engine.cache import Cache, Plan
+from consilience.engine.fused import FusedCache
 from consilience.engine.shelf import Block, Shelf
 from consilience.nn.config import ModelConfig
 from consilience.nn.layers import Layer, Rope
@@ -160,7 +161,7 @@ class HybridCache:
             if rope is not None:
                 self.caches[window, rope] = KeyCache(some, dtype, device, rope)
             else:
-                plain = RingCache(some, dtype, device, window) if window else Cache(some, dtype, device)
+                plain = RingCache(some, dtype, device, window) if window else _plain(some, dtype, device)
                 self.caches[window, rope] = plain
         self._where = {i: (self.caches[kind], n) for kind, layers in self.layers.items() for n, i in enumerate(layers)}
 
@@ -215,6 +216,10 @@ class HybridCache:
         for cache in self.caches.values():
             cache.end()
 
+    def held(self, row: int) -> int:
+        """As `Cache.held`, over all."""
+        return sum(cache.held(row) for cache in self.caches.values())
+
     def attend(self, layer: int, q_BHC: Tensor, k_BKC: Tensor, v_BKC: Tensor) -> Tensor:
         """As `Cache.attend`, in the layer's cache."""
         cache, number = self._where[layer]
@@ -224,4 +229,8 @@ class HybridCache:
 def make_cache(config: ModelConfig, dtype: torch.dtype, device: torch.device) -> Cache | HybridCache:
     """The cache this decoder needs."""
     plain = all(_kind(layer) == (0, None) for layer in config.blocks)
-    return Cache(config, dtype, device) if plain else HybridCache(config, dtype, device)
+    return _plain(config, dtype, device) if plain else HybridCache(config, dtype, device)
+
+
+def _plain(config: ModelConfig, dtype: torch.dtype, device: torch.device) -> Cache:
+    return FusedCache(config, dtype, device) if device.type == "cuda" else Cache(config, dtype, device)

@@ -1,18 +1,21 @@
-"""Keeping a mixture of experts balanced, from what its routers decide (arXiv 2602.10604, §2.2). `monitors` watches over
-the experts themselves.
+"""Keeping a mixture of experts balanced, from what its routers decide (arXiv 2602.10604, §2.2), and seeing what the
+experts do with it. `monitors` says whether that is healthy.
 
-Shape letters: N tokens, E experts, A active experts a token, G groups of experts.
+Shape letters: N tokens, E experts, A active experts a token, G groups of experts, M = N·A, D width, F expert width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from consilience.errors import InputError
-from consilience.nn.parts.ffn import Router, Routing
+from consilience.learn.monitors import expert_rms
+from consilience.nn.parts.ffn import Experts, Router, Routing, swiglu
 
 RATE = 0.001
 
@@ -54,3 +57,38 @@ def group_loss(routing: Routing, groups: int) -> Tensor:
     p_E = (routing.score_NE / routing.score_NE.sum(-1, keepdim=True)).mean(0)
     f_E = load(routing.expert_NA, experts) / routing.expert_NA.numel()
     return groups * (f_E.view(groups, -1).sum(1) * p_E.view(groups, -1).sum(1)).sum()
+
+
+@torch.no_grad()
+def activation_rms(experts: Experts, x_ND: Tensor, routing: Routing) -> Tensor:
+    """Root mean square of each expert's activations before its down projection, (E,), over the tokens it was chosen
+    for; 0 without any. Router histograms do not show a dead expert or one that blows up, this does (§4.1.2)."""
+    count, active = len(experts.down), routing.expert_NA.shape[1]
+    expert_M = routing.expert_NA.flatten()
+    hidden_MF = x_ND.new_zeros(len(expert_M), experts.down.shape[2])
+    for expert in range(count):
+        mine = (expert_M == expert).nonzero()[:, 0]
+        if len(mine):
+            gate, up = F.linear(x_ND[mine // active], experts.gate_up[expert]).chunk(2, dim=-1)
+            hidden_MF[mine] = swiglu(gate, up, experts.limit)
+    return expert_rms(hidden_MF, expert_M, count)
+
+
+@contextmanager
+def watch_experts(model: nn.Module) -> Iterator[list[Tensor]]:
+    """`activation_rms` (E,) of every mixture of the model while the context is open, in order of the calls.
+
+    Experts compute twice meanwhile: look every some hundred steps, and give `monitors.health` what was seen.
+    """
+    seen: list[Tensor] = []
+
+    def look(module: nn.Module, inputs: tuple[Tensor, Routing], _output: Tensor) -> None:
+        assert isinstance(module, Experts)
+        seen.append(activation_rms(module, *inputs))
+
+    hooks = [m.register_forward_hook(look) for m in model.modules() if isinstance(m, Experts)]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -25,7 +25,13 @@ def head_weights(heads: int, decay: float = DECAY) -> list[float]:
     return [w / sum(raw) for w in raw]
 
 
-def draft_losses(model: Decoder, tokens_BT: Tensor, document_BT: Tensor | None = None, serial: bool = True) -> Tensor:
+def draft_losses(
+    model: Decoder,
+    tokens_BT: Tensor,
+    document_BT: Tensor | None = None,
+    serial: bool = True,
+    trunk_BTD: Tensor | None = None,
+) -> Tensor:
     """Mean negative log-likelihood of each drafting head, (heads,), in nats a token.
 
     Head h (from 0) reads token t + 1 + h beside the hidden state at t and predicts token t + 2 + h, so it has
@@ -35,6 +41,7 @@ def draft_losses(model: Decoder, tokens_BT: Tensor, document_BT: Tensor | None =
         document_BT: number of the document each token belongs to, −1 for padding; a head is not asked to look from one
             document into the next. None: every row is one document.
         serial: head h sees the state of head h − 1; else all see the trunk's.
+        trunk_BTD: the trunk's states of these tokens where they are known; detached ones leave the trunk untrained.
 
     Raises:
         InputError: the decoder has no drafting heads, or a row is too short for the last of them.
@@ -47,7 +54,8 @@ def draft_losses(model: Decoder, tokens_BT: Tensor, document_BT: Tensor | None =
     if document_BT is None:
         document_BT = torch.zeros_like(tokens_BT)
     positions = torch.arange(t, device=tokens_BT.device)[None]
-    trunk_BTD = model.trunk(model.embed(tokens_BT), positions, attend_causal(t, tokens_BT.device))
+    if trunk_BTD is None:
+        trunk_BTD = model.trunk(model.embed(tokens_BT), positions, attend_causal(t, tokens_BT.device))
     h_BTD, losses = trunk_BTD, []
     for head, part in enumerate(model.drafts):
         assert isinstance(part, Draft)

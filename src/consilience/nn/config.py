@@ -78,8 +78,11 @@ class ModelConfig:
         for layer in self.blocks + self.drafts:
             if layer.n_heads % self.n_kv_heads:
                 raise InputError(f"n_heads {layer.n_heads} must be a multiple of n_kv_heads {self.n_kv_heads}.")
-            if layer.query_rank and self.n_kv_heads != 1:
-                raise InputError(f"layers with query_rank have one key head, not n_kv_heads {self.n_kv_heads}.")
+            if (layer.query_rank or layer.latent_head) and self.n_kv_heads != 1:
+                kind = "latent_head" if layer.latent_head else "query_rank"
+                raise InputError(f"layers with {kind} have one key head, not n_kv_heads {self.n_kv_heads}.")
+            if layer.latent_head and layer.rope.dims >= self.head_dim:
+                raise InputError(f"{layer.rope.dims} rotated dimensions leave no latent of head_dim {self.head_dim}.")
             if (layer.rope.dims or self.head_dim) % 2:
                 raise InputError(f"head_dim {layer.rope.dims or self.head_dim} must be even for rotary positions.")
             if layer.rope.dims > self.head_dim:

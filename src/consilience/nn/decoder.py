@@ -23,6 +23,7 @@ from consilience.nn.norm import CentredRMSNorm, RMSNorm
 from consilience.nn.parts.attention import Attend, Attention, AttentionPart, FactoredAttention, Norm
 from consilience.nn.parts.draft import Draft
 from consilience.nn.parts.ffn import MixtureOfExperts, SwiGLU
+from consilience.nn.parts.mla import LatentAttention
 from consilience.nn.parts.rope import rope_tables, rotate, tables
 from consilience.nn.pictures import TowerConfig
 from consilience.nn.tower import Tower
@@ -44,11 +45,13 @@ class Block(nn.Module):
         super().__init__()
         d, c, eps, norm = config.d_model, config.head_dim, config.norm_eps, _norm(config)
         self.attention_norm = norm(d, eps=eps)
-        self.attention: AttentionPart = (
-            FactoredAttention(d, layer, c, norm, eps)
-            if layer.query_rank
-            else Attention(d, layer, config.n_kv_heads, c, norm if config.qk_norm else None, eps)
-        )
+        self.attention: AttentionPart
+        if layer.latent_head:
+            self.attention = LatentAttention(d, layer, c, norm, eps)
+        elif layer.query_rank:
+            self.attention = FactoredAttention(d, layer, c, norm, eps)
+        else:
+            self.attention = Attention(d, layer, config.n_kv_heads, c, norm if config.qk_norm else None, eps)
         self.ffn_norm = norm(d, eps=eps)
         mixture = layer.mixture
         self.ffn = MixtureOfExperts(d, mixture, layer.limit) if mixture else SwiGLU(d, layer.d_ff, layer.limit)
@@ -97,7 +100,8 @@ class Decoder(nn.Module):
                 std *= math.sqrt(2)
             if name == "head.weight" and self.config.head == "value":
                 std = 1 / (self.config.d_model + 1)
-            if name.endswith(("out.weight", "down.weight", "experts.down")):
+            residual_output = name.endswith(("out.weight", "down.weight", "experts.down"))
+            if residual_output and not name.endswith("attention.down.weight"):  # MFA's goes into the heads
                 std *= residual
             nn.init.normal_(p, 0.0, std, generator=generator)
         if isinstance(self.vision, PatchEncoder):

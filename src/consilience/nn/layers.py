@@ -77,6 +77,9 @@ class Layer:
     gate: each head's output is multiplied by the sigmoid of a number computed from the layer's input.
     query_rank: above 0, multi-matrix factorization attention (arXiv 2412.19255): queries pass through a normalised
     space of this width, and there is one key head. reuse: its variant MFA-KR, values computed from the keys.
+    latent_head: above 0, multi-head latent attention (arXiv 2405.04434): heads of this width, computed from one cached
+    vector of head_dim numbers, of which `rope.dims` are a rotated key and the rest the latent; query_rank as above, or
+    0 for queries from the input itself.
     d_ff: inner width of the dense SwiGLU; limit: clips its activations (or the shared expert's), 0 means off.
     """
 
@@ -89,12 +92,15 @@ class Layer:
     d_ff: int = 0
     limit: float = 0.0
     mixture: Mixture | None = None
+    latent_head: int = 0
 
     def __post_init__(self) -> None:
         if self.reuse and not self.query_rank:
             raise InputError("reuse (MFA-KR) belongs to a layer with query_rank.")
         if self.reuse and self.window:
             raise InputError(f"reuse (MFA-KR) belongs to a layer that sees all tokens, not a window of {self.window}.")
+        if self.latent_head and (self.reuse or self.gate or not self.rope.dims):
+            raise InputError("a layer with latent_head has rope.dims rotated dimensions, and neither reuse nor gate.")
         if bool(self.d_ff) == bool(self.mixture):
             raise InputError("a layer has either d_ff or a mixture.")
 

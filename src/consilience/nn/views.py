@@ -37,15 +37,30 @@ def views(picture: np.ndarray, rule: CropRule) -> tuple[Tensor, Tensor]:
         square = Image.new("RGB", (plan.padded, plan.padded))
         square.paste(image, (0, 0))
         image = square
-    image = image.resize(plan.scaled, Image.Resampling.BILINEAR)
-    whole = _seen(image, rule.view)
+    image = _resized(image, plan.scaled)
+    whole = _seen(_normalised(image)[None], rule.view)[0]
     if not plan.boxes:
         return whole, torch.empty(0, 3, rule.crop, rule.crop)
-    cut = image.resize(plan.cut, Image.Resampling.BILINEAR)
-    return whole, torch.stack([_seen(cut.crop(box), rule.crop) for box in plan.boxes])
+    x_3hw = _normalised(_resized(image, plan.cut), plan.window)
+    rows = len(plan.boxes) // plan.columns
+    grid = x_3hw.view(3, rows, plan.window, plan.columns, plan.window)
+    return whole, _seen(grid.permute(1, 3, 0, 2, 4).reshape(-1, 3, plan.window, plan.window), rule.crop)
 
 
-def _seen(image: Image.Image, side: int) -> Tensor:
-    x_3hw = torch.from_numpy(np.asarray(image, np.float32) / np.float32(255)).permute(2, 0, 1)
-    x_3hw = (x_3hw - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
-    return F.interpolate(x_3hw[None], (side, side), mode="bilinear", antialias=True)[0]
+def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    return image if image.size == size else image.resize(size, Image.Resampling.BILINEAR)
+
+
+def _normalised(image: Image.Image, multiple: int = 1) -> Tensor:
+    """(3, h, w) float32, each side extended in black to a multiple."""
+    x_hw3 = np.asarray(image)
+    beyond = [(0, -side % multiple) for side in x_hw3.shape[:2]]
+    x_hw3 = np.pad(x_hw3, (*beyond, (0, 0))) if any(map(sum, beyond)) else x_hw3
+    x_3hw = torch.from_numpy(x_hw3.astype(np.float32)).permute(2, 0, 1) / 255
+    return (x_3hw - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
+
+
+def _seen(x_S3hw: Tensor, side: int) -> Tensor:
+    if x_S3hw.shape[2:] == (side, side):
+        return x_S3hw.contiguous()
+    return F.interpolate(x_S3hw, (side, side), mode="bilinear", antialias=True)

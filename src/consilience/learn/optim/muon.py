@@ -26,21 +26,31 @@ POLAR_EXPRESS = (
     (2.300652019954817, -1.6689039845747493, 0.4188073119525673),
     (1.891301407787398, -1.2679958271945868, 0.37680408948524835),
 )
+SAFETY = 1.01
+STEPS = tuple((a / SAFETY, b / SAFETY**3, c / SAFETY**5) for a, b, c in POLAR_EXPRESS)
+"""The same for singular values up to 1.01: without it rounding in bfloat16 can carry one past 1, where it diverges."""
 
 
-def orthogonalise(matrix: Tensor) -> Tensor:
+def iteration_dtype(device: torch.device) -> torch.dtype:
+    """float16 on GPUs, as published: bfloat16 gives rare outliers, and spikes of the loss (§4.1.1). float32 on CPUs."""
+    return torch.float16 if device.type == "cuda" else torch.float32
+
+
+def orthogonalise(matrix: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """The nearest matrix with orthonormal rows or columns, approximately: singular values end in about [0.9, 1.1].
 
-    X ← aX + b(XXᵀ)X + c(XXᵀ)²X from X₀ = G / (1.01‖G‖); a zero matrix stays zero.
+    X ← aX + b(XXᵀ)X + c(XXᵀ)²X from X₀ = G / (1.01‖G‖) with `STEPS`; a zero matrix stays zero. Products are in
+    `dtype`, the result is float32.
     """
     x: Tensor = matrix.float()
     tall = x.shape[0] > x.shape[1]
     if tall:
         x = x.T
-    x = x / (1.01 * x.norm()).clamp_min(1e-12)
-    for a, b, c in POLAR_EXPRESS:
+    x = (x / (1.01 * x.norm()).clamp_min(1e-12)).to(dtype)
+    for a, b, c in STEPS:
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
+    x = x.float()
     return x.T if tall else x
 
 
@@ -114,7 +124,8 @@ class Muon(torch.optim.Optimizer):
         direction = gradient.lerp(state["momentum"], group["momentum"])
         p.mul_(1 - group["lr"] * group["weight_decay"])
         for weight, part in _split(p, direction, rows):
-            weight.add_(orthogonalise(part), alpha=-group["lr"] * 0.2 * max(part.shape) ** 0.5)
+            direction = orthogonalise(part, iteration_dtype(part.device))
+            weight.add_(direction, alpha=-group["lr"] * 0.2 * max(part.shape) ** 0.5)
 
     def _adamw(self, p: nn.Parameter, group: Mapping[str, Any]) -> None:
         state = self.state[p]

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from consilience.nn.kernels.experts import expert_sum
 from consilience.nn.layers import Mixture
 
 
@@ -94,17 +96,8 @@ class Experts(nn.Module):
 
     def forward(self, x_ND: Tensor, routing: Routing) -> Tensor:
         """Weighted sum of the chosen experts' outputs, (N, D). Each expert computes its tokens in one product."""
-        active = routing.expert_NA.shape[1]
-        order = routing.expert_NA.flatten().argsort(stable=True)
-        counts = routing.expert_NA.flatten().bincount(minlength=len(self.down)).tolist()
-        token = order // active
-        outputs = []
-        for expert, x_nD in enumerate(x_ND[token].split(counts)):
-            if len(x_nD):
-                gate, up = F.linear(x_nD, self.gate_up[expert]).chunk(2, dim=-1)
-                outputs.append(F.linear(swiglu(gate, up, self.limit), self.down[expert]))
-        weighted = torch.cat(outputs) * routing.weight_NA.flatten()[order, None]
-        return torch.zeros_like(x_ND, dtype=weighted.dtype).index_add(0, token, weighted)
+        activation = partial(swiglu, limit=self.limit)
+        return expert_sum(x_ND, routing.expert_NA, routing.weight_NA, self.gate_up, self.down, activation)
 
 
 class MixtureOfExperts(nn.Module):

@@ -29,6 +29,50 @@ _RENAMED = {
 }
 
 
+_RELEASED: dict[str, Any] = {
+    "model_type": "step_robotics",
+    "image_token_len": 169,
+    "patch_token_len": 81,
+    "image_token_id": IMAGE_TOKEN,
+    "understand_projector_stride": 2,
+    "use_im_start_end": True,
+    "vision_select_layer": -1,
+    "projector_bias": False,
+    "vision_config": {
+        "image_size": 728,
+        "patch_size": 14,
+        "width": 1536,
+        "layers": 47,
+        "heads": 16,
+        "mlp_ratio": 8960 / 1536,
+        "pool_type": "none",
+        "use_cls_token": False,
+        "ls_init_value": 0.1,
+        "use_ln_post": False,
+        "hidden_act": "quick_gelu",
+    },
+    "text_config": {
+        "model_type": "qwen3",
+        "hidden_size": 4096,
+        "num_hidden_layers": 36,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "intermediate_size": 12288,
+        "vocab_size": 151_936,
+        "max_position_embeddings": 65_536,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 1e6,
+        "tie_word_embeddings": False,
+    },
+}
+
+
+def released() -> ModelConfig:
+    """The sizes of the released weights, without a checkpoint at hand: to count, and to shrink."""
+    return config_from_hf(_RELEASED)
+
+
 def config_from_hf(data: Mapping[str, Any], special: Mapping[str, int] | None = None) -> ModelConfig:
     """Our configuration of a STEP3-VL-10B config.json.
 

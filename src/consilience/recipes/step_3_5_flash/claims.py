@@ -1,4 +1,7 @@
-"""What the report of Step 3.5 Flash says about MIS-PO, as comparisons on measured numbers; no torch here."""
+"""What the report of Step 3.5 Flash says about MIS-PO, as comparisons on measured numbers; no torch here.
+
+What it says about its architecture is in language_claims.py.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +12,23 @@ from typing import Any
 import numpy as np
 
 from consilience.claims import Claim, Measured
+from consilience.recipes.step_3_5_flash.language_claims import LANGUAGE_CLAIMS, PAPER, RECIPE, Finals, finals, value
+from consilience.recipes.step_3_5_flash.sizes import LANGUAGE
 from consilience.stats import Estimate
 
-RECIPE = "step_3_5_flash"
-PAPER = "Step 3.5 Flash (arXiv 2602.10604)"
 LAST = 5
 
 Records = Sequence[Mapping[str, Any]]
 Found = Mapping[tuple[str, int, str], Records]
 """(mismatch, seed, method) → iterations in order; ("band", seed, "acceptance") holds simulated shares,
-("cut", seed, "zero" or "bootstrap") what a length limit teaches."""
+("cut", seed, "zero" or "bootstrap") what a length limit teaches, (part, seed, arm) a language model's curve and end."""
 
 
 def _claim(name: str, sentence: str, source: str, *metrics: str, **rule: Any) -> Claim:
     return Claim(name, RECIPE, sentence, source, metrics, **{"seeds": 3, "share": None, **rule})
 
 
-CLAIMS = (
+MIS_PO_CLAIMS = (
     _claim(
         "variance_is_removed",
         "MIS-PO removes the variance of importance weighting: where routes flip, the gradient norm of trajectory "
@@ -101,6 +104,7 @@ CLAIMS = (
         "stale-fast/reward/mis_po_wide-ppo",
     ),
 )
+CLAIMS = MIS_PO_CLAIMS + LANGUAGE_CLAIMS
 
 
 def final_reward(records: Records) -> float:
@@ -120,11 +124,21 @@ def measured(found: Found) -> Measured:
     numbers: dict[str, dict[int, Estimate]] = {}
     for name in dict.fromkeys(metric for claim in CLAIMS for metric in claim.metrics):
         mismatch, kind, pair = name.split("/")
+        by_seed = language_finals(found, mismatch) if mismatch in LANGUAGE else {}
         for seed in sorted({key[1] for key in found if key[0] == mismatch}):
-            value = _value(found, mismatch, seed, kind, pair)
-            if value is not None:
-                numbers.setdefault(name, {})[seed] = Estimate(value, value, value, 1)
+            if by_seed:
+                number = value(mismatch, kind, pair, by_seed, seed)
+            else:
+                number = _value(found, mismatch, seed, kind, pair)
+            if number is not None:
+                numbers.setdefault(name, {})[seed] = Estimate(number, number, number, 1)
     return numbers
+
+
+def language_finals(found: Found, part: str) -> dict[int, Finals]:
+    """Seed → arm → what the trained model of one part measured."""
+    seeds = sorted({key[1] for key in found if key[0] == part})
+    return {seed: finals({key[2]: rs for key, rs in found.items() if key[:2] == (part, seed)}) for seed in seeds}
 
 
 def _value(found: Found, mismatch: str, seed: int, kind: str, pair: str) -> float | None:

@@ -1,4 +1,5 @@
-"""`consilience run step_3_5_flash`: MIS-PO against other answers to rollouts that come from another policy."""
+"""`consilience run step_3_5_flash`: MIS-PO against other answers to rollouts that come from another policy, and the
+architecture in byte-level language models."""
 
 from __future__ import annotations
 
@@ -12,8 +13,9 @@ from consilience import results
 from consilience.errors import InputError, UnknownName
 from consilience.files import read_jsonl
 from consilience.recipes.step_3_5_flash import tables
-from consilience.recipes.step_3_5_flash.claims import CLAIMS, RECIPE, Found, measured
-from consilience.recipes.step_3_5_flash.sizes import EXTRAS, PARTS, Sizes, sizes_of
+from consilience.recipes.step_3_5_flash.claims import CLAIMS, Found, measured
+from consilience.recipes.step_3_5_flash.language_claims import RECIPE
+from consilience.recipes.step_3_5_flash.sizes import EXTRAS, LANGUAGE, LAPTOP, PARTS, Sizes, sizes_of
 from consilience.request import RunRequest
 from consilience.runs import Run, start
 from consilience.units import ONE_THREAD, Unit, finished, run_units
@@ -43,7 +45,7 @@ class Step35Flash:
         if request.scale in ("paper", "gpu"):
             raise InputError(_PAPER)
         if request.model != "nano":
-            raise InputError(f"this study trains a table and takes no --model {request.model}: leave it out.")
+            raise InputError(f"this recipe trains its own models and takes no --model {request.model}: leave it out.")
         settings = request.settings_but(*EXTENT)
         sizes = sizes_of(request.scale, request.study, settings)
         workers, units = request.count("workers", 1 if request.scale == "smoke" else 2), _units(request, sizes)
@@ -58,17 +60,18 @@ class Step35Flash:
 
 
 def _units(request: RunRequest, sizes: Sizes) -> list[Unit]:
-    """A unit a mismatch or extra and seed; without `study` the engines' part alone."""
-    chosen = [request.part] if request.part else list(PARTS) if request.study else ["engines"]
+    """A unit a mismatch, extra or language part and seed; without `study` the parts of the laptop alone."""
+    chosen = [request.part] if request.part else list(PARTS) if request.study else list(LAPTOP)
     for name in chosen:
         if name not in PARTS:
             raise UnknownName("part", name, PARTS)
-    mismatches = [name for part in chosen for name in PARTS[part]]
+    names = [name for part in chosen for name in PARTS[part]]
+    extras = EXTRAS if set(chosen) - set(LANGUAGE) else ()
     numbers = asdict(sizes)
     return [
         Unit(f"{name}-seed{seed}", (), {"mismatch": name, "seed": seed, "sizes": numbers})
-        for name in (*EXTRAS, *mismatches)
-        for seed in range(request.seed, request.seed + sizes.seeds)
+        for name in (*extras, *names)
+        for seed in range(request.seed, request.seed + (sizes.models if name in LANGUAGE else sizes.seeds))
     ]
 
 

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from consilience.recipes.step_3_5_flash.claims import Found, Records, final_reward, variation
+from consilience.recipes.step_3_5_flash.claims import Found, Records, final_reward, language_finals, variation
+from consilience.recipes.step_3_5_flash.language_tables import language_curves, language_table
 from consilience.recipes.step_3_5_flash.sizes import (
     ACCEPTANCE_LENGTHS,
     ACCEPTANCE_NOISES,
+    LANGUAGE,
     METHODS,
     MISMATCHES,
     TRUNCATED,
@@ -27,10 +29,11 @@ COLUMNS = ("", "expected reward, end", "gradient norm: CV", "its largest", "traj
 
 
 def tables(found: Found) -> list[dict[str, Any]]:
-    """One table a mismatch, and the acceptance of the published band."""
+    """One table a mismatch, the acceptance of the published band, the length limit, and one for each language part."""
     settings = {key[0] for key in found}
     out = [_table(found, name) for name in MISMATCHES if name in settings]
-    return [*out, *(table(found) for name, table in (("band", _acceptance), ("cut", _cut)) if name in settings)]
+    out += [table(found) for name, table in (("band", _acceptance), ("cut", _cut)) if name in settings]
+    return out + [language_table(part, language_finals(found, part)) for part in LANGUAGE if part in settings]
 
 
 def _over(values: Sequence[float]) -> Any:
@@ -107,3 +110,5 @@ def curves(found: Found, seed: int) -> Iterator[dict[str, Any]]:
     for method, label in TRUNCATED.items():
         for row in found.get(("cut", seed, method), ()):
             yield {"stage": "limit", "step": row["step"], f"length without limit/{label}": row["length"]}
+    for part in LANGUAGE:
+        yield from language_curves(part, {key[2]: rs for key, rs in found.items() if key[:2] == (part, seed)})

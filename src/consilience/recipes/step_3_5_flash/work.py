@@ -1,4 +1,5 @@
-"""A unit of the recipe: all methods under one mismatch and one seed, the table of acceptance, or the length limit."""
+"""A unit of the recipe: all methods under one mismatch and one seed, the table of acceptance, the length limit, or all
+arms of a part that trains language models."""
 
 from __future__ import annotations
 
@@ -8,11 +9,12 @@ from typing import Any
 
 import torch
 
-from consilience.recipes.step_3_5_flash import truncation
+from consilience.recipes.step_3_5_flash import drafting, language, truncation
 from consilience.recipes.step_3_5_flash.bigram import Study, acceptance
 from consilience.recipes.step_3_5_flash.sizes import (
     ACCEPTANCE_LENGTHS,
     ACCEPTANCE_NOISES,
+    ARMS,
     METHODS,
     MISMATCHES,
     TRUNCATED,
@@ -30,7 +32,8 @@ def work(run: Path, unit: Unit, progress: Progress) -> None:
     torch.set_num_threads(1)
     sizes, seed = Sizes(**unit.task["sizes"]), unit.task["seed"]
     directory = directory_of(run, unit.name)
-    stages = {"band": ["acceptance"], "cut": list(TRUNCATED)}.get(unit.task["mismatch"], list(METHODS))
+    special = {"band": ["acceptance"], "cut": list(TRUNCATED), **{part: list(arms) for part, arms in ARMS.items()}}
+    stages = special.get(unit.task["mismatch"], list(METHODS))
     config = {"recipe": "step_3_5_flash", "unit": unit.name, **unit.task}
     with start(directory.parent, unit.name, config, out=directory, resume=True, keep=1) as own:
         progress.start(unit.name, len(stages), len(stages) - len(own.pending(stages)))
@@ -47,6 +50,10 @@ def _records(stage: str, mismatch: str, sizes: Sizes, seed: int) -> Iterator[dic
         return _band(sizes, seed)
     if stage in TRUNCATED:
         return truncation.train(stage == "bootstrap", sizes, seed)
+    if mismatch == "drafting":
+        return drafting.study(sizes, seed)
+    if mismatch in ARMS:
+        return language.compare(mismatch, stage, sizes, seed)
     return _trained(stage, mismatch, sizes, seed)
 
 

@@ -1,0 +1,1 @@
+"""Kernels for what decoding waits for: split-KV attention and experts. Triton on CUDA, torch elsewhere."""

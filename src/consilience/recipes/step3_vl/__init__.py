@@ -1,0 +1,1 @@
+"""STEP3-VL-10B, shrunken: visual reasoning in parallel."""
