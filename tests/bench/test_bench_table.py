@@ -85,6 +85,22 @@ def test_problems_of_one_picture_widen_the_interval():
     assert 1.8 < (shared["high"] - shared["low"]) / (alone["high"] - alone["low"]) < 2.2
 
 
+@pytest.mark.parametrize(
+    ("problems", "clusters", "words"),
+    [
+        (100, 100, ""),
+        (100, 50, ""),
+        (99, 99, "99 problems are few"),
+        (100, 49, "100 problems in 49 clusters are few"),
+    ],
+)
+def test_a_line_warns_below_the_numbers_for_which_coverage_is_shown(problems, clusters, words):
+    of_cluster = {f"add/{i}": str(i % clusters) for i in range(problems)}
+    benchmark = additions(problems, cluster=lambda problem: of_cluster[problem.id])
+    warnings = line_of(benchmark, [row(i, i % 3 == 0) for i in range(problems)])["warnings"]
+    assert [warning.partition(":")[0] for warning in warnings] == ([words] if words else [])
+
+
 def test_facets_have_lines_of_their_own():
     benchmark = additions(10, facets=lambda p: {"parity": "even" if int(p.id[4:]) % 2 == 0 else "odd"})
     lines = lines_of([benchmark], [row(i, i % 2 == 0) for i in range(10)], models=["m"], strategies=["direct"])
@@ -199,6 +215,7 @@ def test_a_run_is_summed_up_from_its_directory(tmp_path):
 
 
 SETTINGS = [(p, design) for p in (0.1, 0.5, 0.9) for design in ("single", "scenes", "repeats")]
+SETTINGS += [(0.3, "scenes"), (0.7, "single")]
 
 
 @pytest.mark.parametrize(("p", "design"), SETTINGS)

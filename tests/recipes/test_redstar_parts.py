@@ -23,6 +23,7 @@ from consilience.recipes.redstar.training import (
     pairs,
     reinforce,
     supervise,
+    supervise_epochs,
     verified,
 )
 from consilience.recipes.redstar.world import (
@@ -182,6 +183,37 @@ def test_data_sets_are_nested_and_noise_does_not_move() -> None:
     assert (setting.data("hard", 50, 0.0).action_M == setting.clean("hard", 50).action_M).all()
     wrong = (setting.data("hard", 400, 0.25).action_M != setting.clean("hard", 400).action_M).mean()
     assert wrong == pytest.approx(0.25, abs=0.03)
+
+
+def test_epochs_of_one_batch_are_updates_of_the_whole() -> None:
+    setting = data.setting_of(1000, SMALL)
+    start, taught = setting.start(seed=0), setting.data("hard", 30)
+    assert (supervise(start, taught, 7).logits_RA == supervise_epochs(start, taught, 7, 50).logits_RA).all()
+    halves, first = supervise_epochs(start, taught, 1, 15), supervise(start, taught.first(15), 1)
+    only_later = set(start.row_S[taught.part(15, 30).skill_M]) - set(start.row_S[taught.first(15).skill_M])
+    assert only_later
+    assert set(np.flatnonzero((halves.logits_RA != first.logits_RA).any(1))) >= only_later
+
+
+def test_parts_of_chains() -> None:
+    found = chains([(0, 1)], [(1, 2), (2, 3)], [(3, 4), (4, 5), (5, 6)])
+    part = found.part(1, 3)
+    assert part.skill_M.tolist() == [1, 2, 3, 4, 5]
+    assert part.action_M.tolist() == [2, 3, 4, 5, 6]
+    assert part.length_N.tolist() == [2, 3]
+    assert len(found.part(2, 9)) == 1
+
+
+def test_a_mean_over_the_batch_pushes_short_chains_and_one_over_groups_does_not() -> None:
+    setting = data.setting_of(1000, replace(SMALL, rl_steps=1))
+    start = supervise(setting.start(seed=0), setting.data("hard", 200), 20)
+    records = {record["arm"]: record for record in rl.arms_by_difficulty(setting, start, Reinforcement(steps=1), 0)}
+    pushed = records["pushed_reinforce"]
+    assert pushed["short"] > 0.2
+    assert pushed["long"] < -0.1
+    assert records["pushed_baseline"]["short"] == pytest.approx(0, abs=1e-6)
+    assert records["pushed_baseline"]["long"] == pytest.approx(0, abs=1e-6)
+    assert {"reinforce_on_easy", "reinforce_on_mixed", "baseline_on_easy", "baseline_on_mixed"} <= set(records)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,10 +90,7 @@ class JudgeScore:
     temperatures: tuple[float, ...] = TEMPERATURES
     max_tokens: int = JUDGE_TOKENS
 
-    def __call__(self, problem: Problem, response: str, *, truncated: bool = False) -> Awaitable[Verdict]:
-        return self._score(problem, response, truncated)
-
-    async def _score(self, problem: Problem, response: str, truncated: bool) -> Verdict:
+    async def __call__(self, problem: Problem, response: str, *, truncated: bool = False) -> Verdict:
         if truncated:
             return truncated_verdict()
         answer = split_response(response)[1].strip()

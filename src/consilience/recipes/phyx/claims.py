@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from consilience.claims import Claim, Measured
-from consilience.stats import Estimate, discordant, paired_difference, t_interval
+from consilience.recipes.phyx.faults import VISUAL
+from consilience.stats import Estimate, bootstrap, discordant, paired_difference, t_interval, wilson
 
 RECIPE = "phyx"
 PAPER = "PhyX (arXiv 2505.15929)"
@@ -69,10 +71,59 @@ CLAIMS = (
         threshold=0.99,
         seeds=3,
     ),
+    Claim(
+        "errors_are_named",
+        RECIPE,
+        "The rules name nearly all errors of known kinds rightly, where the working is shown.",
+        f"{PAPER}, kinds of error; ours, as the truth is known",
+        ("errors named rightly",),
+        threshold=0.95,
+        seeds=3,
+    ),
+    Claim(
+        "nano_reads_figures",
+        RECIPE,
+        "A nano that learnt figures reads more quantities rightly than one that sees other figures, and than one that "
+        "learnt without them, where the words leave the numbers out.",
+        f"{PAPER}, construction: the figure holds what the text leaves out",
+        ("nano reads figures-other", "nano reads figures-words"),
+    ),
+    Claim(
+        "nano_needs_its_figure",
+        RECIPE,
+        "With a calculator for its arithmetic, it answers more such open-ended questions than with other figures, "
+        "without figures, and by the most frequent answer.",
+        f"{PAPER}, construction: the figure holds what the text leaves out",
+        ("nano oe figures-other", "nano oe figures-words", "nano oe figures-majority"),
+    ),
+    Claim(
+        "nano_choice_needs_its_figure",
+        RECIPE,
+        "The same for multiple choice.",
+        f"{PAPER}, multiple choice",
+        ("nano mc figures-other", "nano mc figures-words", "nano mc figures-majority"),
+    ),
+    Claim(
+        "nano_full_text_is_easier",
+        RECIPE,
+        "Full text is easier than minimal text for a nano, open-ended and with a calculator.",
+        f"{PAPER}, leaderboard: full text at least as good as de-redundant, minimal worst",
+        ("nano ft-tm oe",),
+    ),
+    Claim(
+        "nano_errs_in_seeing",
+        RECIPE,
+        "Where the words leave the numbers out, most errors of a nano are errors of visual reasoning.",
+        f"{PAPER}, error analysis: visual reasoning leads with 39.6 %",
+        ("nano visual errors",),
+        threshold=0.5,
+    ),
 )
 
 Found = Mapping[tuple[int, str, str], Mapping[str, Any]]
 """(seed, solver, form) → record."""
+HARD_STYLES = ("dr", "tm")
+"""Styles whose words leave the numbers out."""
 
 
 def bits(record: Mapping[str, Any], rule: str = "strict") -> np.ndarray:
@@ -80,12 +131,50 @@ def bits(record: Mapping[str, Any], rule: str = "strict") -> np.ndarray:
     return np.array([int(bit) for bit in record[rule]])
 
 
-def measured(found: Found) -> Measured:
-    """The metrics of the claims by seed, from the records."""
+def measured(found: Found, learnt: Found, erring: Mapping[int, Mapping[tuple[str, str], int]]) -> Measured:
+    """The metrics of the claims by seed.
+
+    Args:
+        found: records of the simulated solvers.
+        learnt: of the nanos, by (seed, condition, form).
+        erring: seed → (kind of error made, kind found) → count.
+    """
     numbers: dict[str, dict[int, Estimate]] = {}
     for seed in sorted({key[0] for key in found}):
         for name, estimate in _of_seed(found, seed).items():
             numbers.setdefault(name, {})[seed] = estimate
+    for seed, counts in erring.items():
+        right = sum(count for (made, said), count in counts.items() if made == said)
+        numbers.setdefault("errors named rightly", {})[seed] = wilson(right, sum(counts.values()))
+    for seed in sorted({key[0] for key in learnt}):
+        for name, estimate in _of_nano(learnt, seed).items():
+            numbers.setdefault(name, {})[seed] = estimate
+    return numbers
+
+
+def _of_nano(learnt: Found, seed: int) -> dict[str, Estimate]:
+    """Differences over problems, each problem's forms taken together."""
+
+    def of(condition: str, form: str, rule: str, styles: Sequence[str] = HARD_STYLES) -> np.ndarray:
+        records = [learnt[seed, condition, f"{form}_{style}"] for style in styles]
+        scores = [record["read"] if rule == "read" else bits(record, rule) for record in records]
+        return np.asarray(np.mean(scores, axis=0))
+
+    numbers = {}
+    for short, other in (("other", "other figures"), ("words", "words alone"), ("majority", "majority")):
+        for form in ("oe", "mc"):
+            gap = of("figures", form, "calculated") - of(other, form, "calculated")
+            numbers[f"nano {form} figures-{short}"] = bootstrap(gap, seed)
+        if short != "majority":
+            reads = [np.mean([of(c, form, "read") for form in ("oe", "mc")], axis=0) for c in ("figures", other)]
+            numbers[f"nano reads figures-{short}"] = bootstrap(reads[0] - reads[1], seed)
+    styles = [of("figures", "oe", "calculated", (style,)) for style in ("ft", "tm")]
+    numbers["nano ft-tm oe"] = bootstrap(styles[0] - styles[1], seed)
+    kinds: Counter[str] = Counter()
+    for style in HARD_STYLES:
+        kinds.update(learnt[seed, "figures", f"oe_{style}"]["faults"])
+    if kinds.total():
+        numbers["nano visual errors"] = wilson(kinds[VISUAL], kinds.total())
     return numbers
 
 

@@ -45,6 +45,13 @@ CLAIMS = (
         threshold=-0.02,
     ),
     _claim(
+        "updates_look_like_data",
+        "At equal epochs small data sets look worse than they are: the same samples give more with 200 updates than "
+        "with ten epochs.",
+        "our own; what a comparison of data sizes must fix",
+        [f"hard/hard_{n}-epochs_{n}" for n in (50, 100)],
+    ),
+    _claim(
         "hard_beats_easy",
         "At equal numbers hard samples teach more than easy ones.",
         f"{PAPER}, abstract: difficulty is decisive",
@@ -125,6 +132,12 @@ CLAIMS = (
         f"{PAPER}, abstract: RL gives further gains",
         [f"hard/{name}-start" for name in ALGORITHMS],
         threshold=0.1,
+    ),
+    _claim(
+        "hard_prompts_teach_more",
+        "Reinforcement on hard prompts gives more on hard problems than on easy prompts, at one step size.",
+        f"{PAPER}, abstract: RL on hard prompts",
+        [f"hard/{name}_fixed-{name}_on_easy" for name in ("reinforce", "baseline")],
     ),
     _claim(
         "random_reward_gains_nothing",

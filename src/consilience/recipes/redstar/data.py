@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from consilience.recipes.redstar.sizes import EASY_SHARE, Sizes
-from consilience.recipes.redstar.training import SFT_LR, Table, supervise
+from consilience.recipes.redstar.training import SFT_LR, Table, supervise, supervise_epochs
 from consilience.recipes.redstar.world import (
     ACTIONS,
     MIXES,
@@ -38,6 +38,8 @@ ROWS = (80, 120, SKILLS)
 DIFFICULTY = (50, 200, 800, 3200)
 CROSSING = (12, 25, 50, 100, 200)
 VOTES = 8
+EPOCHS, BATCH = 10, 50
+"""Of the second series of data sets: as many epochs instead of as many updates."""
 Scores = dict[str, Any]
 
 
@@ -103,6 +105,9 @@ def arms(seed: int, sizes: Sizes) -> Iterator[Scores]:
     sets |= {f"{mix}_{n}": (mix, n) for mix in MIXES for n in DIFFICULTY if n <= sizes.largest}
     for arm, (mix, n) in sets.items():
         yield learnt(arm, setting.data(mix, n))
+    for n in sizes.series:
+        taught = supervise_epochs(start, setting.data("hard", n), EPOCHS, BATCH)
+        yield scores(setting, f"epochs_{n}", taught, chains=n, updates=EPOCHS * -(-n // BATCH))
     most = min(800, sizes.largest)
     for rows in ROWS[:-1]:
         small = setting.start(rows, seed)

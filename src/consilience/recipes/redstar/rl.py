@@ -1,22 +1,38 @@
-"""E6: five algorithms from one under-trained start, on the same prompts, with a verified and with a random reward."""
+"""E6: five algorithms from one under-trained start, on the same prompts, with a verified and with a random reward;
+two of them also on easier prompts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from scipy.special import log_softmax
 
 from consilience.recipes.redstar.data import Scores, Setting, setting_of
 from consilience.recipes.redstar.sizes import Sizes
-from consilience.recipes.redstar.training import ALGORITHMS, Reinforcement, Table, coin, reinforce, supervise
+from consilience.recipes.redstar.training import (
+    ALGORITHMS,
+    Learner,
+    Reinforcement,
+    Table,
+    coin,
+    reinforce,
+    rollout,
+    supervise,
+    verified,
+)
 from consilience.recipes.redstar.world import Chains, Floats, draw
 
 START_CHAINS, START_UPDATES = 200, 20
 RATES = (0.01, 0.03, 0.1)
 BETAS = (0.1, 0.3, 1.0)
 FIXED = 0.03
+DIFFICULTY = ("reinforce", "baseline")
+"""Algorithms that are also trained on easier prompts: a mean over the whole batch, and one over each group."""
+PROBED = 400
+"""Prompts by which advantages are compared."""
 
 
 def chances(setting: Setting, table: Table, chains: Chains) -> Floats:
@@ -33,10 +49,7 @@ def arms(seed: int, sizes: Sizes) -> Iterator[Scores]:
     dev, pool = (draw(setting.world, "hard", n, setting.rng) for n in (sizes.dev, 32 * sizes.rl_steps))
     plan = Reinforcement(steps=sizes.rl_steps)
 
-    def tested(arm: str, table: Table, **facts: float) -> Scores:
-        found = {mix: chances(setting, table, test).round(5).tolist() for mix, test in setting.test.items()}
-        return {"arm": arm, **found, **facts}
-
+    tested = partial(_tested, setting)
     yield tested("start", start)
     for number, algorithm in enumerate(ALGORITHMS):
         tried: dict[tuple[float, float], tuple[float, Table]] = {}
@@ -54,3 +67,26 @@ def arms(seed: int, sizes: Sizes) -> Iterator[Scores]:
             start, setting.world, pool, algorithm, replace(plan, lr=best[0], beta=best[1]), (seed, 2, number), coin
         )
         yield tested(f"{algorithm}_coin", random)
+    yield from arms_by_difficulty(setting, start, plan, seed)
+
+
+def _tested(setting: Setting, arm: str, table: Table, **facts: float) -> Scores:
+    """The chances of a table on both kinds of test problems."""
+    found = {mix: chances(setting, table, test).round(5).tolist() for mix, test in setting.test.items()}
+    return {"arm": arm, **found, **facts}
+
+
+def arms_by_difficulty(setting: Setting, start: Table, plan: Reinforcement, seed: int) -> Iterator[Scores]:
+    """Easier prompts at the fixed step size, and whom the first advantages push: `short` chains of up to two steps and
+    `long` ones of five and more, mean advantage of their steps before any update."""
+    for number, algorithm in enumerate(DIFFICULTY):
+        for mix in ("easy", "mixed"):
+            prompts = draw(setting.world, mix, plan.prompts * plan.steps, np.random.default_rng((seed, 3, number)))
+            table, _ = reinforce(start, setting.world, prompts, algorithm, replace(plan, lr=FIXED), (seed, 4, number))
+            yield _tested(setting, f"{algorithm}_on_{mix}", table)
+        rng = np.random.default_rng((seed, 5))
+        found = rollout(start, setting.world, draw(setting.world, "mixed", PROBED, rng), plan.samples, verified, rng)
+        length_M = found.length_N.repeat_interleave(found.length_N)
+        pushed_M = Learner(start, algorithm, plan).advantages(found)
+        short, long = (float(pushed_M[chosen].mean()) for chosen in (length_M <= 2, length_M >= 5))
+        yield {"arm": f"pushed_{algorithm}", "short": short, "long": long}

@@ -17,6 +17,12 @@ SIMULATED = "Simulation without a language model: a table of what to do for each
 LEVEL = 0.9
 _DIFFICULTY = (50, 200, 800, 3200)
 _UNSHOWN = ("in", "out", "sources", "ids")
+_EPOCHS = f"Batches of 50 chains: more chains mean more updates; elsewhere there are 200. {SIMULATED}"
+_EASIER = {
+    f"{name}, {mix} prompts": f"{name}{end}"
+    for name in ("reinforce", "baseline")
+    for mix, end in (("easy", "_on_easy"), ("mixed", "_on_mixed"), ("hard", "_fixed"))
+}
 _STAGES = ("uniq", "clean", "level", "verified", "sft")
 _GEO = {
     "geo_told": "skills told, not shown (upper bound)",
@@ -51,6 +57,7 @@ def tables(found: Records, sizes: Sizes) -> list[dict[str, Any]]:
     start = {"base": "base", "base, majority of 8 final answers": "base_majority"}
     made = [
         _table(found, "E1: samples", {**start, **series}, SIMULATED),
+        _table(found, "E1: samples at ten epochs", {f"{n} hard": f"epochs_{n}" for n in sizes.series}, _EPOCHS),
         _curve_table(found, sizes),
         _table(found, "E2: difficulty", {**start, **sets}, SIMULATED),
         _table(found, "E3 and E7: size of the model, and balance", models, f"160 rows are E1's. {SIMULATED}"),
@@ -58,6 +65,8 @@ def tables(found: Records, sizes: Sizes) -> list[dict[str, Any]]:
         _table(found, "E5: equal steps instead of equal samples", tokens, SIMULATED),
         _table(found, "E6: reinforcement", _reinforced(), f"Chance that a sample solves a problem, exact. {SIMULATED}"),
         _sweep(found),
+        _table(found, "E6: reinforcement on easier prompts", _EASIER, f"Step size 0.03. {SIMULATED}"),
+        _pushed(found),
         _table(found, "E8: final answers, with steps and without", answers, f"Chance is 0.125. {SIMULATED}"),
         _table(found, "Geo: steps shown as pictures", {label: arm for arm, label in _GEO.items()}, SIMULATED),
         _reading(found),
@@ -136,6 +145,17 @@ def _sweep(found: Records) -> dict[str, Any]:
             rows.append([algorithm, lr, beta if algorithm == "dpo" else None, _cell(values)])
     columns = ["algorithm", "step size", "β", "dev problems"]
     return {"title": "E6: sweep", "columns": columns, "rows": rows, "note": "Chosen on dev, never on test problems."}
+
+
+def _pushed(found: Records) -> dict[str, Any]:
+    rows = []
+    for name in ("reinforce", "baseline"):
+        cells = [_cell(_values(found, f"pushed_{name}", field)) for field in ("short", "long")]
+        if any(cell is not None for cell in cells):
+            rows.append([name, *cells])
+    note = "Mean advantage of a step before any update, on mixed prompts."
+    columns = ["algorithm", "chains of 1 and 2 steps", "of 5 and 6"]
+    return {"title": "E6: whom the advantages push", "columns": columns, "rows": rows, "note": note}
 
 
 def _reading(found: Records) -> dict[str, Any]:

@@ -7,7 +7,8 @@ Shape letters: B prompts, G responses a prompt, N = B·G responses, M steps of a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,14 +51,30 @@ def nll(logits_RA: Tensor, counts_RA: Tensor) -> Tensor:
     return -(counts_RA * F.log_softmax(logits_RA, 1)).sum() / counts_RA.sum()
 
 
-def supervise(table: Table, chains: Chains, steps: int) -> Table:
-    """Full-batch Adagrad on every step of the chains: as many updates whatever the number of chains."""
+def counted(table: Table, chains: Chains) -> Tensor:
+    """How often the chains take each action in each row, (R, A)."""
     counts_RA = torch.zeros(table.logits_RA.shape, dtype=torch.float64)
     where = (torch.from_numpy(table.row_S[chains.skill_M]), torch.from_numpy(chains.action_M))
     counts_RA.index_put_(where, torch.ones(len(chains.skill_M), dtype=torch.float64), accumulate=True)
+    return counts_RA
+
+
+def supervise(table: Table, chains: Chains, steps: int) -> Table:
+    """Full-batch Adagrad on every step of the chains: as many updates whatever the number of chains."""
+    return _descend(table, itertools.repeat(counted(table, chains), steps))
+
+
+def supervise_epochs(table: Table, chains: Chains, epochs: int, batch: int) -> Table:
+    """Adagrad on batches of chains in the given order: more chains mean more updates."""
+    pieces = [counted(table, chains.part(start, start + batch)) for start in range(0, len(chains), batch)]
+    return _descend(table, itertools.chain.from_iterable(itertools.repeat(pieces, epochs)))
+
+
+def _descend(table: Table, batches: Iterable[Tensor]) -> Table:
+    """An update for each of the counts."""
     logits_RA = torch.tensor(table.logits_RA, requires_grad=True)
     optimizer = torch.optim.Adagrad([logits_RA], SFT_LR)
-    for _ in range(steps):
+    for counts_RA in batches:
         optimizer.zero_grad()
         nll(logits_RA, counts_RA).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -153,7 +170,7 @@ class Learner:
             loss = self._preference(found, rng)
         else:
             logp_M = self.logprobs(self.logits_RA, found)
-            loss = losses.ppo_loss(logp_M, logp_M.detach(), self._advantages(found), self.settings.clip).mean()
+            loss = losses.ppo_loss(logp_M, logp_M.detach(), self.advantages(found), self.settings.clip).mean()
         if loss is None:
             return {"loss": 0.0}
         self.optimizer.zero_grad()
@@ -161,8 +178,8 @@ class Learner:
         self.optimizer.step()
         return {"loss": float(loss.detach())}
 
-    def _advantages(self, found: Rollout) -> Tensor:
-        """(M,): the same for all steps of a response but for PPO with λ < 1."""
+    def advantages(self, found: Rollout) -> Tensor:
+        """(M,): the same for all steps of a response but for PPO with λ < 1. PPO's critic learns along."""
         length_N = found.length_N
         if self.algorithm == "grpo":
             return losses.group_advantages(found.reward_BG).flatten().repeat_interleave(length_N)

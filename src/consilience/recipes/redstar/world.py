@@ -60,10 +60,14 @@ class Chains:
         """The chain of each step."""
         return np.repeat(np.arange(len(self)), self.length_N)
 
+    def part(self, start: int, stop: int) -> Chains:
+        """The chains from `start` up to `stop`."""
+        a, b = (int(self.length_N[:n].sum()) for n in (start, stop))
+        return Chains(self.skill_M[a:b], self.action_M[a:b], self.length_N[start:stop])
+
     def first(self, n: int) -> Chains:
         """The first n chains: smaller data sets are the beginnings of larger ones."""
-        m = int(self.length_N[:n].sum())
-        return Chains(self.skill_M[:m], self.action_M[:m], self.length_N[:n])
+        return self.part(0, n)
 
     def __add__(self, other: Chains) -> Chains:
         pairs = ((getattr(self, name), getattr(other, name)) for name in ("skill_M", "action_M", "length_N"))
