@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,12 +15,16 @@ import pytest
 
 from consilience.errors import ConsilienceError, InputError, UnknownName
 from consilience.files import read_json, read_jsonl
+from consilience.learn.pacore_data import Pool, load_pools, save_pools
 from consilience.policy.loopback import Answer, LoopbackServer
 from consilience.recipes.pacore.claims import CLAIMS
 from consilience.recipes.pacore.recipe import evaluations_of, recipe
 from consilience.recipes.pacore.tables import FRAMES
-from consilience.recipes.pacore.work import BLIND, NANO, SIMULATED
+from consilience.recipes.pacore.work import BLIND, NANO, READER, SIMULATED, TRAINED, UNTRAINED
 from consilience.request import RunRequest, Silent
+from consilience.runs import Run
+from consilience.store import Store
+from consilience.units import Unit, directory_of
 
 
 def request(out: Path | None, **fields: Any) -> RunRequest:
@@ -40,7 +45,7 @@ def test_a_smoke_run_leaves_everything(ran: Path) -> None:
     for name in ("config.json", "metrics.jsonl", "samples.jsonl", "claims.json", "tables.json", "report.html"):
         assert (ran / name).stat().st_size > 0, name
     assert read_json(ran / "state.json")["finished"]
-    assert set(evaluations_of(ran)) == {(0, SIMULATED), (0, BLIND), (0, NANO)}
+    assert set(evaluations_of(ran)) == {(0, part) for part in (SIMULATED, BLIND, NANO, READER, UNTRAINED, TRAINED)}
     page = (ran / "report.html").read_text("utf-8")
     assert all(claim.sentence in page for claim in CLAIMS)
 
@@ -54,10 +59,11 @@ def test_a_smoke_run_names_every_claim_and_judges_none(ran: Path) -> None:
 def test_every_point_has_a_row_and_simulations_are_labelled_wherever_they_stand(ran: Path) -> None:
     tables = read_json(ran / "tables.json")
     titles = [table["title"] for table in tables]
-    assert len(titles) == 9
+    assert len(titles) == 18
     assert sum("SIMULATED" in title and "no evidence about models" in title for title in titles) == 6
     assert sum("nano, untrained" in title for title in titles) == 3
-    points = [row[:3] for row in tables[0]["rows"]]
+    assert sum(title.startswith("Training the synthesis") for title in titles) == 2
+    points = [row[:3] for row in next(t for t in tables if "nano, untrained" in t["title"])["rows"]]
     some = (["plain vote", "4", 5], ["parallel [K]", "4", 5], ["sequential [1, …, 1]", "4", 5])
     assert points[0] == ["one trajectory", "–", 1]
     assert all(row in points for row in some)
@@ -67,16 +73,50 @@ def test_every_point_has_a_row_and_simulations_are_labelled_wherever_they_stand(
 
 def test_the_gallery_shows_the_widest_round_before_one_trajectory(ran: Path) -> None:
     models = list(dict.fromkeys(sample["model"] for sample in read_jsonl(ran / "samples.jsonl")))
-    assert models == ["parallel-4", "one", "vote-4", "sequential-4", "pasted-4"]
+    nano = ["parallel-4", "one", "vote-4", "sequential-4", "pasted-4"]
+    assert models == ["trained parallel-3", "trained one", *nano]
 
 
 def test_curves_are_accuracy_over_generated_tokens(ran: Path) -> None:
     parts = {frame: part for part, frame in FRAMES.items()}
-    for part, record in ((parts[r["stage"]], r) for r in read_jsonl(ran / "metrics.jsonl")):
+    rows = list(read_jsonl(ran / "metrics.jsonl"))
+    for part, record in ((parts[r["stage"]], r) for r in rows if r["stage"] in parts):
         tokens = {round(sum(p["tokens"]) / len(p["tokens"])) for p in evaluations_of(ran)[0, part].values()}
         assert record["step"] in tokens
         name = next(key for key in record if key.startswith("accuracy/"))
         assert record[f"{name}_low"] <= record[name] <= record[f"{name}_high"]
+    trained = {r["stage"]: r["step"] for r in rows if r["stage"] not in parts}
+    assert trained == {"learn": 2, "format": 2, "ppo-stage1": 2, "ppo-stage2": 1}
+
+
+def test_what_training_kept_is_written_and_rewards_were_logged(ran: Path) -> None:
+    ppo, start = directory_of(ran, "seed0-ppo"), directory_of(ran, "seed0-start")
+    kept = read_json(ppo / "kept.json")
+    pools = load_pools(start / "pools.jsonl")
+    assert kept == {"pools": 8, "stage1": 8, "stage2": 8}  # a smoke run filters nothing
+    assert set(read_json(ppo / "filter.json")) == {pool.problem.id for pool in pools}
+    assert all(pool.attempts == 4 and pool.problem.split == "train" for pool in pools)
+    lines = list(read_jsonl(ppo / "metrics.jsonl"))
+    assert all(0 <= line["reward"] <= 1 and line["clip_fraction"] == 0 for line in lines)
+    assert {"dev/synthesis", "dev/free"} <= set(lines[1])
+    assert (ppo / "model" / "model.safetensors").exists()
+
+
+def test_problems_that_are_never_right_cannot_be_trained_on(ran: Path, tmp_path: Path) -> None:
+    from consilience.recipes.pacore.training import reinforce
+
+    shutil.copytree(directory_of(ran, "seed0-start"), directory_of(tmp_path, "seed0-start"))
+    sizes = {**read_json(ran / "config.json")["training"], "filters": 1}
+    pools = load_pools(directory_of(ran, "seed0-start") / "pools.jsonl")
+    wrong = [Pool(pool.problem, pool.messages, (0.0,) * len(pool.messages), pool.attempts) for pool in pools]
+    save_pools(directory_of(tmp_path, "seed0-start") / "pools.jsonl", wrong)
+    unit = Unit("seed0-ppo", ("seed0-start",), {"seed": 0, "training": sizes})
+    with (
+        Run.create(directory_of(tmp_path, "seed0-ppo"), {}) as own,
+        Store(tmp_path / "t.db") as store,
+        pytest.raises(InputError, match="none of the 8 training problems"),
+    ):
+        reinforce(tmp_path, own, unit, store, Silent())
 
 
 class Killed(Silent):
@@ -98,7 +138,7 @@ class Killed(Silent):
 
 
 def test_a_killed_run_resumes_to_the_same_numbers(ran: Path, tmp_path: Path) -> None:
-    for stage in ("vote-4", "parallel-4"):
+    for stage in ("ppo-stage1", "parallel-4"):
         with pytest.raises(KeyboardInterrupt):
             recipe().run(request(tmp_path / "killed", resume=True, progress=Killed(stage, 1)))
     assert records(recipe().run(request(tmp_path / "killed", resume=True))) == records(ran)

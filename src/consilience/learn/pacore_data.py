@@ -227,11 +227,13 @@ async def synthesis_accuracy(
     seed: int,
     draws: int = STAGE2_DRAWS,
     sizes: tuple[int, int] = (16, 24),
+    template: SynthesisTemplate | None = None,
 ) -> float:
     """Mean reward of one trajectory on each of `draws` message sets: an estimate from the training messages, for the
     filter only, never for evaluation."""
     judge, rng = compacted(score), random.Random(entropy("synthesis", seed, pool.problem.id))
-    prompts = [pool.prompt(draw_messages(len(pool.messages), sizes, rng)) for _ in range(draws)]
+    drawn = [draw_messages(len(pool.messages), sizes, rng) for _ in range(draws)]
+    prompts = [pool.prompt(picked, template) for picked in drawn]
     rows = await asyncio.gather(*(sample_stored(store, policy, p, _seeded(sampling, i)) for i, p in enumerate(prompts)))
     return sum(judge(pool.problem, row[0].full_text, row[0].finish != "stop").score for row in rows) / draws
 

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 import numpy as np
 
 from consilience.claims import Claim, Measured
 from consilience.recipes.pacore.arms import ONE, PARALLEL, PASTED, SEQUENTIAL, VOTE
-from consilience.recipes.pacore.work import BLIND, MODEL, NANO, SIMULATED
-from consilience.stats import Estimate, bootstrap, discordant, paired_bootstrap, paired_difference
+from consilience.recipes.pacore.reading import Evaluations, curve, difference, equal_cost, slope, widest
+from consilience.recipes.pacore.training_claims import TRAINING_CLAIMS, synthesis_measured
+from consilience.recipes.pacore.work import BLIND, MODEL, NANO, SIMULATED, TRAINED, UNTRAINED
+from consilience.stats import Estimate, paired_bootstrap
 
 RECIPE = "pacore"
 PAPER = "PaCoRe (arXiv 2601.05593)"
 FLAT = 0.03
 """Change of accuracy for each doubling of K that counts as none."""
-EQUAL = 0.05
-"""Relative difference in generated tokens up to which two simulated arms cost the same."""
 
 CLAIMS = (
     Claim(
@@ -118,11 +115,8 @@ CLAIMS = (
         f"{PAPER}, Table 2",
         ("model/parallel-vote",),
     ),
+    *TRAINING_CLAIMS,
 )
-
-Record = Mapping[str, Any]
-Evaluations = Mapping[tuple[int, str], Mapping[str, Record]]
-"""(seed, part) → point's name → record of `measure`."""
 
 
 def measured(evaluations: Evaluations) -> Measured:
@@ -140,49 +134,6 @@ def measured(evaluations: Evaluations) -> Measured:
         if line and ONE in records:
             mean = np.mean([record["right"] for record in line], axis=0)
             out.setdefault(f"{part}/level", {})[seed] = paired_bootstrap(mean, records[ONE]["right"], seed)
-    return {name: values for name, values in out.items() if name.partition("/")[0] in (SIMULATED, BLIND, NANO, MODEL)}
-
-
-def curve(records: Mapping[str, Record], arm: str) -> list[Record]:
-    """The points of an arm with one round before the last, by rising K."""
-    found = [record for record in records.values() if record["arm"] == arm and not record["schedule"]]
-    return sorted(found, key=lambda record: int(record["width"]))
-
-
-def widest(records: Mapping[str, Record], a: str, b: str) -> tuple[Record, Record] | None:
-    """The records of two arms at the largest number of trajectories both have; a single trajectory pairs with any."""
-    left, right = (sorted((r for r in records.values() if r["arm"] == arm), key=_reach) for arm in (a, b))
-    for one in reversed(left):
-        for other in right:
-            if b == ONE or one["width"] == other["width"]:
-                return one, other
-    return None
-
-
-def _reach(record: Record) -> tuple[int, str]:
-    return int(record["width"]), str(record["schedule"])
-
-
-def difference(a: Record, b: Record) -> Estimate:
-    """Accuracy of a minus accuracy of b on the same problems, with Tango's interval (McNemar's test)."""
-    only_a, only_b = discordant(a["right"], b["right"])
-    return paired_difference(only_a, only_b, len(a["right"]))
-
-
-def equal_cost(a: Record, b: Record) -> bool:
-    """Whether two arms generated the same number of tokens, up to 5 %."""
-    return abs(sum(a["tokens"]) / sum(b["tokens"]) - 1) <= EQUAL
-
-
-def slope(line: Sequence[Record], seed: int) -> Estimate:
-    """Least-squares change of accuracy for each doubling of K, with a bootstrap interval over problems.
-
-    Accuracy is a mean over problems and the fit is linear in it, so the slope is the mean of the problems' slopes.
-
-    Args:
-        line: records of one arm by rising K, two at least.
-    """
-    x_K = np.log2([record["width"] for record in line])
-    right_KP = np.asarray([record["right"] for record in line], float)
-    centred_K = x_K - x_K.mean()
-    return bootstrap(centred_K @ right_KP / (centred_K @ centred_K), seed)
+    named = (SIMULATED, BLIND, NANO, MODEL, UNTRAINED, TRAINED)
+    kept = {name: values for name, values in out.items() if name.partition("/")[0] in named}
+    return kept | synthesis_measured(evaluations)

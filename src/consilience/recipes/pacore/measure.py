@@ -12,6 +12,7 @@ from consilience.protocols import Policy, Sampling
 from consilience.reason import solve_many
 from consilience.reason.accounting import effective_ttc
 from consilience.reason.course import StrategyError
+from consilience.reason.synthesis import SynthesisTemplate
 from consilience.recipes.pacore.arms import PARALLEL, Point
 from consilience.recipes.pacore.questions import judged
 from consilience.request import Progress
@@ -32,6 +33,7 @@ async def measure(
     store: Store | None,
     concurrency: int,
     progress: Progress,
+    template: SynthesisTemplate | None = None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Answer the problems with a point's schedule.
 
@@ -46,7 +48,7 @@ async def measure(
     """
     rows: dict[int, dict[str, Any]] = {}
     shown: dict[int, dict[str, Any]] = {}
-    chosen = point.strategy(store)
+    chosen = point.strategy(store, template)
     progress.start(point.name, len(problems))
     async for position, result in solve_many(problems, policy, chosen, sampling, concurrency=concurrency):
         row, verdict, response = _row(point, problems[position], result)

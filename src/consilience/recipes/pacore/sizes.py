@@ -36,15 +36,15 @@ class Sizes:
 
 SCALES: Mapping[str, Sizes] = {
     "smoke": Sizes(simulated=6, problems=4, widths=(2, 4), max_tokens=40),
-    "laptop": Sizes(simulated=1000, problems=200, widths=(2, 4, 8, 16)),
+    "laptop": Sizes(simulated=1000, problems=80, widths=(2, 4, 8, 16)),
     "study": Sizes(simulated=2000, problems=500, widths=(4, 8, 16, 32), deep="32,4"),
     "gpu": Sizes(simulated=2000, problems=500, widths=(4, 8, 16, 32), deep="32,4", max_tokens=2048),
     "paper": Sizes(
         simulated=0, problems=1_000_000, widths=(4, 16), deep="32,4", ablations=False, max_tokens=0, concurrency=4
     ),
 }
-SEEDS = {"study": 3}
-"""Seeds a study samples with; other scales take one."""
+SEEDS = {"study": 3, "training": 2}
+"""Seeds a study samples with, and trains with; other scales take one."""
 
 
 def sizes_of(scale: str, study: bool, settings: Mapping[str, Any]) -> Sizes:

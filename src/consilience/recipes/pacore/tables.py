@@ -5,36 +5,44 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from consilience.recipes.pacore.arms import NAMES, ONE, PARALLEL, PASTED, SEQUENTIAL, VOTE
-from consilience.recipes.pacore.claims import Evaluations, Record, curve, difference, slope, widest
-from consilience.recipes.pacore.work import BLIND, MODEL, NANO, SIMULATED
-from consilience.stats import Estimate, t_interval, wilson
+from consilience.recipes.pacore.arms import NAMES, ONE, PARALLEL, PASTED, PLACES, SEQUENTIAL, VOTE
+from consilience.recipes.pacore.reading import Evaluations, Record, curve, difference, over, slope, widest
+from consilience.recipes.pacore.training_tables import training_tables
+from consilience.recipes.pacore.work import BLIND, MODEL, NANO, READER, SIMULATED, TRAINED, UNTRAINED
+from consilience.stats import wilson
 
-PARTS = (NANO, MODEL, SIMULATED, BLIND)
+PARTS = (TRAINED, UNTRAINED, READER, NANO, MODEL, SIMULATED, BLIND)
 TITLES = {
     SIMULATED: "SIMULATED reasoner that reads its references: mechanism, no evidence about models",
     BLIND: "SIMULATED reasoner that never reads its references: mechanism, no evidence about models",
     NANO: "The shipped nano, untrained in synthesis, digits world",
     MODEL: "The model at the endpoint",
+    READER: "The reader that never saw references",
+    UNTRAINED: "Before training in synthesis, its form known",
+    TRAINED: "After training in synthesis",
 }
 FRAMES = {
     SIMULATED: "SIMULATED, reads",
     BLIND: "SIMULATED, never reads",
     NANO: "nano, untrained in synthesis",
     MODEL: "model",
+    READER: "the reader without references",
+    UNTRAINED: "before training in synthesis",
+    TRAINED: "after training in synthesis",
 }
 """What the parts are called above their curves."""
-ORDER = (ONE, VOTE, PARALLEL, SEQUENTIAL, PASTED)
+ORDER = (ONE, VOTE, PLACES, PARALLEL, SEQUENTIAL, PASTED)
 COLUMNS = ("", "K", "trajectories", "right", "tokens a problem", "longest chain", "last prompt", "no synthesis")
 
 
 def tables(evaluations: Evaluations) -> list[dict[str, Any]]:
     """For each part: every point with what it cost, the paired differences, and emergent correctness."""
-    out = []
+    out = training_tables(evaluations)
     for part in PARTS:
         seeds = [records for (_, name), records in sorted(evaluations.items()) if name == part and records]
         if seeds:
-            out += [_points(part, seeds), _differences(part, seeds), _emergent(part, seeds)]
+            out.append(_points(part, seeds))
+            out += [_differences(part, seeds), _emergent(part, seeds)] if part != READER else []
     return out
 
 
@@ -48,7 +56,7 @@ def _points(part: str, seeds: list[Mapping[str, Record]]) -> dict[str, Any]:
         k = first["schedule"] or (str(first["width"]) if first["width"] else "–")
         costs = [_mean(found, key) for key in ("tokens", "critical", "prompt")]
         lost = _mean(found, "lost")
-        rows.append([NAMES[first["arm"]], k, first["width"] + 1, _over(right), *map(round, costs), round(lost, 4)])
+        rows.append([NAMES[first["arm"]], k, first["width"] + 1, over(right), *map(round, costs), round(lost, 4)])
     note = (
         "Tokens are generated ones, prompts not counted; the longest chain is what had to be waited for. Without "
         "synthesis an answer counts as wrong. A vote of a row counts all its trajectories."
@@ -64,12 +72,12 @@ def _differences(part: str, seeds: list[Mapping[str, Record]]) -> dict[str, Any]
             a, b = pairs[0]
             ratio = sum(a["tokens"]) / max(1, sum(b["tokens"]))
             rows.append(
-                [f"[{a['schedule'] or a['width']}] − {NAMES[other]}", _over([difference(*p) for p in pairs]), ratio]
+                [f"[{a['schedule'] or a['width']}] − {NAMES[other]}", over([difference(*p) for p in pairs]), ratio]
             )
     lines = [line for records in seeds if len(line := curve(records, PARALLEL)) > 1]
     if lines:
         rows.append(
-            ["slope for each doubling of K", _over([slope(line, seed) for seed, line in enumerate(lines)]), None]
+            ["slope for each doubling of K", over([slope(line, seed) for seed, line in enumerate(lines)]), None]
         )
     return {
         "title": f"{TITLES[part]}: differences at the widest schedule",
@@ -102,10 +110,6 @@ def _names(seeds: list[Mapping[str, Record]]) -> list[str]:
 def _mean(found: list[Record], key: str) -> float:
     values = [float(value) for record in found for value in record[key]]
     return sum(values) / len(values)
-
-
-def _over(estimates: list[Estimate]) -> dict[str, Any]:
-    return (estimates[0] if len(estimates) == 1 else t_interval([e.value for e in estimates])).to_json()
 
 
 def curves(evaluations: Evaluations, seed: int) -> Iterator[tuple[str, list[dict[str, Any]]]]:

@@ -67,7 +67,7 @@ def work(run: Path, unit: Unit, progress: Progress) -> None:
             model = load_model(directory_of(run, unit.needs[0]) / "model")
             model = model.cuda() if torch.cuda.is_available() else model
             METHODS[arm.method](own, model, arm, sizes, seed, progress)
-            measure.evaluate(own, model, arm, sizes, seed, progress)
+            measure.evaluate(own, model, arm, sizes, seed, progress, synthesis=bool(unit.task.get("synthesis")))
         save_model(model, own.directory / "model")
         own.finish()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from consilience.engine import Engine, Request
@@ -13,10 +14,12 @@ from consilience.nn.decoder import Decoder
 from consilience.problem import Problem
 from consilience.protocols import Sampling
 from consilience.reason.answers import verified_equivalence, vote
+from consilience.reason.synthesis import synthesis_prompt
 from consilience.recipes.step_r1_v_mini import problems
 from consilience.recipes.step_r1_v_mini.sizes import Arm, Sizes
 from consilience.request import Progress
 from consilience.runs import Run
+from consilience.trace import THINK_END
 from consilience.verify.check import AnswerVerifier, combined, grounding_at
 from consilience.worlds.setting import entropy
 
@@ -99,11 +102,14 @@ def dev_accuracy(engine: Engine, sizes: Sizes, seed: int) -> dict[str, float]:
     return numbers
 
 
-def evaluate(run: Run, model: Decoder, arm: Arm, sizes: Sizes, seed: int, progress: Progress) -> None:
+def evaluate(
+    run: Run, model: Decoder, arm: Arm, sizes: Sizes, seed: int, progress: Progress, *, synthesis: bool = False
+) -> None:
     """Answer every cell's held-out problems and leave `evaluation.json` and `samples.jsonl` in the run.
 
     Per cell, by problem: right, one sample at temperature 1; tp, fp, fn of cited places at IoU .5, wrong answers
-    included; on the first `subset` problems also greedy, and for PPO the mean of 16 samples and their majority.
+    included; on the first `subset` problems also greedy, and for PPO the mean of 16 samples and their majority; with
+    `synthesis` also PaCoRe [15] at as many trajectories.
     """
     if run.done("evaluate"):
         return
@@ -116,7 +122,7 @@ def evaluate(run: Run, model: Decoder, arm: Arm, sizes: Sizes, seed: int, progre
         for done, (cell, (modality, level)) in enumerate(named.items(), 2):
             tasks = problems.OOD_TASKS if cell.endswith("/ood") else problems.TASKS[modality]
             asked = problems.held_out(modality, level, "test", sizes.test, tasks)
-            found, shown = _cell(engine, sizes, seed, arm, cell, asked)
+            found, shown = _cell(engine, sizes, seed, arm, cell, asked, synthesis)
             result["cells"][cell] = found
             run.append("samples.jsonl", shown)
             progress.update(done, accuracy=sum(found["right"]) / len(found["right"]))
@@ -125,7 +131,7 @@ def evaluate(run: Run, model: Decoder, arm: Arm, sizes: Sizes, seed: int, progre
 
 
 def _cell(
-    engine: Engine, sizes: Sizes, seed: int, arm: Arm, cell: str, asked: Sequence[Problem]
+    engine: Engine, sizes: Sizes, seed: int, arm: Arm, cell: str, asked: Sequence[Problem], synthesis: bool
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     seeds = [entropy("test", seed, cell, i) >> 2 for i in range(len(asked))]
     joint = combined()
@@ -144,7 +150,7 @@ def _cell(
         "truncated": 1 - sum(once.finished) / len(once.finished),
     }
     if arm.name == "ppo":
-        found |= _votes(engine, sizes, seeds, some)
+        found |= _votes(engine, sizes, seeds, some, synthesis)
     shown = [
         {
             "cell": cell,
@@ -161,7 +167,9 @@ def _cell(
     return found, shown
 
 
-def _votes(engine: Engine, sizes: Sizes, seeds: Sequence[int], asked: Sequence[Problem]) -> dict[str, Any]:
+def _votes(
+    engine: Engine, sizes: Sizes, seeds: Sequence[int], asked: Sequence[Problem], synthesis: bool
+) -> dict[str, Any]:
     """Mean of 16 samples and their majority, by problem. Cut-off responses are cast without an answer."""
     rollout = sample(engine, asked, [s + 1 for s in seeds[: len(asked)]], VOTES, sizes.max_tokens, _answer)
     equal = verified_equivalence()
@@ -174,7 +182,24 @@ def _votes(engine: Engine, sizes: Sizes, seeds: Sequence[int], asked: Sequence[P
         mean.append(sum(row) / len(row))
         majority.append(int(row[winner] >= 1 and bool(ballot.groups)))
         tokens.append(sum(map(len, group.responses)))
-    return {"vote_mean": mean, "vote": majority, "vote_tokens": tokens}
+    found = {"vote_mean": mean, "vote": majority, "vote_tokens": tokens}
+    return found | (_synthesised(engine, sizes, seeds, rollout) if synthesis else {})
+
+
+def _synthesised(engine: Engine, sizes: Sizes, seeds: Sequence[int], rollout: Rollout) -> dict[str, Any]:
+    """PaCoRe [15] at as many trajectories as the vote: the conclusions of all samples but the last are read, and one
+    trajectory more is written. The model was never trained to read any."""
+    reading = []
+    for problem, group in zip(rollout.problems, rollout.groups, strict=True):
+        ended = [text_of(r) for r in group.responses[:-1] if r[-1] == tk.END]
+        messages = [text for full in ended if (text := full.rpartition(THINK_END)[2].strip())]
+        reading.append(replace(problem, prompt=synthesis_prompt(problem.messages, messages)[0].parts))
+    last = sample(engine, reading, [s + 1 + VOTES for s in seeds[: len(reading)]], 1, sizes.max_tokens, _answer)
+    spent = [sum(map(len, group.responses[:-1])) for group in rollout.groups]
+    return {
+        "pacore": [int(verdict.correct) for verdict in last.verdicts],
+        "pacore_tokens": [before + own for before, own in zip(spent, last.lengths, strict=True)],
+    }
 
 
 def _digits_read(engine: Engine, sizes: Sizes) -> Mapping[str, Any]:

@@ -93,7 +93,10 @@ def _units(request: RunRequest, sizes: Sizes, target: str) -> list[Unit]:
         warm = f"seed{seed}-start"
         units.setdefault(warm, Unit(warm, (), {"seed": seed, "arm": None, "sizes": numbers}))
         name = f"seed{seed}-{arm}"
-        units[name] = Unit(name, (warm,), {"seed": seed, "arm": asdict(ARMS[arm]), "sizes": numbers})
+        task = {"seed": seed, "arm": asdict(ARMS[arm]), "sizes": numbers}
+        if arm == "ppo" and not (request.study or target):
+            task["synthesis"] = True
+        units[name] = Unit(name, (warm,), task)
     return list(units.values())
 
 
