@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from consilience.learn.batch import Batch
 from consilience.nn.attention import SharedPrompt
 from consilience.nn.decoder import Decoder
+
+LOGITS_AT_ONCE = 1 << 24
+"""Most logits that exist at a time: 64 MiB in float32. Larger batches go piece by piece."""
 
 
 class TokenStats(NamedTuple):
@@ -51,22 +56,59 @@ def response_hidden(model: Decoder, batch: Batch) -> Tensor:
 def token_stats(model: Decoder, batch: Batch) -> TokenStats:
     """Log-probabilities and entropies of the response tokens under the model at temperature 1, float32.
 
-    A model with a method of this name (`learn.language.LanguageModel`) answers itself.
+    Never more than `LOGITS_AT_ONCE` logits exist, however long the responses and however large the vocabulary. A model
+    with a method of this name (`learn.language.LanguageModel`) answers itself.
     """
     own = getattr(model, "token_stats", None)
     if own is not None:
         stats: TokenStats = own(batch)
         return stats
+    return decoder_stats(model, batch)
+
+
+def decoder_stats(model: Decoder, batch: Batch) -> TokenStats:
+    """`token_stats` of a decoder, by its own forward passes."""
     device = next(model.parameters()).device
     with precision(device):
-        logits_MV = model.logits(response_hidden(model, batch))
-    logits_MV = logits_MV.float()
-    log_z_M = logits_MV.logsumexp(-1)
-    logprob_M = logits_MV.gather(-1, batch.targets_M.to(device)[:, None])[:, 0] - log_z_M
+        hidden_MD = response_hidden(model, batch)
+        return chunked_stats(hidden_MD, model.logits, batch.targets_M.to(device), LOGITS_AT_ONCE)
+
+
+def chunked_stats(hidden_MD: Tensor, head: Callable[[Tensor], Tensor], targets_M: Tensor, limit: int) -> TokenStats:
+    """Log-probabilities of targets and entropies (nats, float32), with at most about `limit` logits at a time.
+
+    Beyond the limit the logits of each piece are computed again for its gradient (arXiv 1604.06174) instead of kept.
+
+    Args:
+        head: (m, D) → (m, V) logits.
+    """
     with torch.no_grad():
-        probabilities_MV = (logits_MV - log_z_M[:, None]).exp()
-        entropy_M = log_z_M - (probabilities_MV * logits_MV).sum(-1)
-    return TokenStats(logprob_M, entropy_M)
+        width = head(hidden_MD[:1]).shape[-1]
+    rows = max(1, limit // width)
+    if len(hidden_MD) <= rows:
+        entropies: list[Tensor] = []
+        return TokenStats(_logprobs(head, hidden_MD, targets_M, entropies), entropies[0])
+    logprobs, entropies = [], []
+    for hidden_mD, targets_m in zip(hidden_MD.split(rows), targets_M.split(rows), strict=True):
+        found: list[Tensor] = []
+        logprobs.append(
+            checkpoint(_logprobs, head, hidden_mD, targets_m, found, use_reentrant=False, preserve_rng_state=False)
+        )
+        entropies += found
+    return TokenStats(torch.cat(logprobs), torch.cat(entropies))
+
+
+def _logprobs(
+    head: Callable[[Tensor], Tensor], hidden_MD: Tensor, targets_M: Tensor, entropies: list[Tensor]
+) -> Tensor:
+    """Log-probabilities of the targets; an empty list receives the entropies, which a second pass need not compute."""
+    logits_MV = head(hidden_MD).float()
+    log_z_M = logits_MV.logsumexp(-1)
+    logprob_M = logits_MV.gather(-1, targets_M[:, None])[:, 0] - log_z_M
+    if not entropies:
+        with torch.no_grad():
+            entropies.append(log_z_M - (logits_MV - log_z_M[:, None]).exp_().mul_(logits_MV).sum(-1))
+    return logprob_M
 
 
 def values(critic: Decoder, batch: Batch) -> Tensor:
@@ -78,6 +120,11 @@ def values(critic: Decoder, batch: Batch) -> Tensor:
     if own is not None:
         value_M: Tensor = own(batch)
         return value_M
+    return decoder_values(critic, batch)
+
+
+def decoder_values(critic: Decoder, batch: Batch) -> Tensor:
+    """`values` of a decoder, by its own forward passes."""
     with precision(next(critic.parameters()).device):
         value_M1 = critic.logits(response_hidden(critic, batch))
     return value_M1[:, 0].float()

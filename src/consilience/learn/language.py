@@ -11,25 +11,21 @@ plus D width and V vocabulary.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from consilience.errors import InputError
 from consilience.learn import state
 from consilience.learn.batch import Batch, Group, collate
-from consilience.learn.forward import TokenStats, precision, response_hidden
+from consilience.learn.forward import LOGITS_AT_ONCE, TokenStats, chunked_stats, precision, response_hidden
 from consilience.learn.optim.adamw import adamw
 from consilience.learn.rl import Learner
 from consilience.nn.decoder import Decoder
 from consilience.nn.template import Prompt
-
-LOGITS_AT_ONCE = 1 << 24
-"""Most logits that exist at a time: 64 MiB in float32. Larger batches go piece by piece."""
 
 
 class LanguageModel(nn.Module):
@@ -125,35 +121,6 @@ def critic_of(actor: LanguageModel, generator: torch.Generator) -> LanguageModel
     head = nn.Linear(width, 1, bias=False)
     nn.init.normal_(head.weight, 0.0, 1 / (width + 1), generator=generator)
     return LanguageModel(body, share_prompts=actor.share_prompts, value_head=head.to(actor.device))
-
-
-def chunked_stats(hidden_MD: Tensor, head: Callable[[Tensor], Tensor], targets_M: Tensor, limit: int) -> TokenStats:
-    """Log-probabilities of targets and entropies (nats, float32), with at most about `limit` logits at a time.
-
-    Beyond the limit the logits of each piece are computed again for its gradient (arXiv 1604.06174) instead of kept.
-
-    Args:
-        head: (m, D) → (m, V) logits.
-    """
-    with torch.no_grad():
-        width = head(hidden_MD[:1]).shape[-1]
-    rows = max(1, limit // width)
-    if len(hidden_MD) <= rows:
-        return TokenStats(*_stats(head, hidden_MD, targets_M))
-    pieces = [
-        checkpoint(_stats, head, h, t, use_reentrant=False, preserve_rng_state=False)
-        for h, t in zip(hidden_MD.split(rows), targets_M.split(rows), strict=True)
-    ]
-    return TokenStats(torch.cat([p[0] for p in pieces]), torch.cat([p[1] for p in pieces]))
-
-
-def _stats(head: Callable[[Tensor], Tensor], hidden_MD: Tensor, targets_M: Tensor) -> tuple[Tensor, Tensor]:
-    logits_MV = head(hidden_MD).float()
-    log_z_M = logits_MV.logsumexp(-1)
-    logprob_M = logits_MV.gather(-1, targets_M[:, None])[:, 0] - log_z_M
-    with torch.no_grad():
-        entropy_M = log_z_M - ((logits_MV - log_z_M[:, None]).exp_() * logits_MV).sum(-1)
-    return logprob_M, entropy_M
 
 
 def _within(batch: Batch, vocabulary: int) -> Batch:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from consilience.learn import losses
-from consilience.learn.batch import by_length
+from consilience.learn.batch import Batch, by_length
 from consilience.learn.forward import token_stats, values
 from consilience.learn.optim.adamw import apply
 from consilience.learn.rollout import Rollout
@@ -58,7 +58,7 @@ def terminal_rewards(rewards_N: Tensor, last_M: Tensor) -> Tensor:
     return out
 
 
-def _normalised(advantages: list[Tensor], modality: Sequence[Sequence[str]], how: str) -> list[Tensor]:
+def normalised(advantages: list[Tensor], modality: Sequence[Sequence[str]], how: str) -> list[Tensor]:
     """Normalise packed advantages (one tensor and one modality list, by token owner, a micro-batch)."""
     if how == "none":
         return advantages
@@ -92,9 +92,10 @@ def ppo_update(
         names = [rollout.problems[i].modality for i in indices for _ in rollout.groups[i].responses]
         owners.append([name for name, length in zip(names, lengths, strict=True) for _ in range(length)])
     stats = {"explained_variance": losses.explained_variance(torch.cat(old_values), torch.cat(targets))}
-    normalised = _normalised(advantages, owners, config.normalise)
-    stats |= policy_steps(actor, [batch for _, batch in micro], normalised, rollout, config, actor_lr)
-    stats |= _critic_steps(critic, [batch for _, batch in micro], old_values, targets, config, critic_lr)
+    advantages = normalised(advantages, owners, config.normalise)
+    batches = [batch for _, batch in micro]
+    stats |= policy_steps(actor, batches, advantages, rollout, config, actor_lr, recorded(rollout, micro))
+    stats |= critic_steps(critic, batches, old_values, targets, config, critic_lr)
     return stats
 
 
@@ -105,13 +106,30 @@ def grpo_update(actor: Learner, rollout: Rollout, config: RlConfig, actor_lr: fl
     advantages = [
         by_response_BG[indices].reshape(-1).repeat_interleave(batch.response_lengths_N) for indices, batch in micro
     ]
-    return policy_steps(actor, [batch for _, batch in micro], advantages, rollout, config, actor_lr)
+    batches = [batch for _, batch in micro]
+    return policy_steps(actor, batches, advantages, rollout, config, actor_lr, recorded(rollout, micro))
+
+
+def recorded(rollout: Rollout, micro: Sequence[tuple[Sequence[int], Batch]]) -> list[Tensor]:
+    """What the sampler recorded of each micro-batch's tokens (nats), packed."""
+    size = len(rollout.logprobs) // len(rollout.groups)
+    rows = [[i * size + j for i in indices for j in range(size)] for indices, _ in micro]
+    return [torch.tensor([p for row in part for p in rollout.logprobs[row]]) for part in rows]
 
 
 def policy_steps(
-    actor: Learner, batches: Sequence, advantages: Sequence[Tensor], rollout: Rollout, config: RlConfig, lr: float
+    actor: Learner,
+    batches: Sequence,
+    advantages: Sequence[Tensor],
+    rollout: Rollout,
+    config: RlConfig,
+    lr: float,
+    drawn: Sequence[Tensor] = (),
 ) -> dict[str, float]:
-    """`actor_steps` clipped policy-gradient steps over the whole rollout, loss = mean over response tokens."""
+    """`actor_steps` clipped policy-gradient steps over the whole rollout, loss = mean over response tokens.
+
+    drawn: what the sampler recorded (`recorded`); `gap`, its mean distance from the trainer's own, is reported then.
+    """
     tokens = sum(len(a) for a in advantages)
     old: list[Tensor] = []
     stats: dict[str, float] = {}
@@ -130,10 +148,12 @@ def policy_steps(
         norm = apply(actor.optimizer, lr)
         if step == 0:
             stats = {"policy_loss": total, "entropy": entropy, "grad_norm": norm}
+            if drawn:
+                stats["gap"] = float((torch.cat(old).cpu() - torch.cat(list(drawn))).abs().mean())
     return {**stats, "clip_fraction": clipped}
 
 
-def _critic_steps(
+def critic_steps(
     critic: Learner, batches: Sequence, old: Sequence[Tensor], targets: Sequence[Tensor], config: RlConfig, lr: float
 ) -> dict[str, float]:
     """`critic_batches` optimizer steps, each on its share of the micro-batches."""
