@@ -15,7 +15,7 @@ demo: $(VENV)/.installed-nano
 	@$(BIN)/consilience demo $(ARGS)
 
 test: lint
-	$(BIN)/pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 test-slow: $(VENV)/.installed-dev
 	$(BIN)/pytest -m slow $(ARGS)

@@ -1,0 +1,226 @@
+"""Training of the small policy and of the value models of a round; every stage resumes at its last checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from consilience.learn.batch import Group
+from consilience.learn.loop import Body, Stage, carry_out
+from consilience.learn.optim.adamw import adamw, warmup
+from consilience.learn.process_preference import (
+    Path,
+    StepPreference,
+    epochs_of,
+    last_values,
+    pair_accuracy,
+    preference_step,
+    process_model_of,
+    value_step,
+)
+from consilience.learn.rl import Learner
+from consilience.learn.sft import sft_step
+from consilience.learn.state import copy_of
+from consilience.nn.config import ModelConfig
+from consilience.nn.decoder import Decoder
+from consilience.problem import Problem
+from consilience.recipes.rstar_math import world
+from consilience.recipes.rstar_math.sizes import Sizes
+from consilience.recipes.rstar_math.writer import corpus, known_words, lessons, prompt_of, spelled
+from consilience.request import Progress
+from consilience.runs import Run
+from consilience.synth.evolve import Comparison, Trajectory
+
+BASE_LR, SFT_LR, VALUE_LR = 3e-3, 1e-3, 1e-3
+WARMUP, SAVE_EVERY, MICRO = 20, 100, 64
+HELD_OUT = 10
+"""One problem in ten of a value model's is kept to measure how many pairs it ranks rightly."""
+
+
+def fresh(sizes: Sizes, seed: int) -> Decoder:
+    """A decoder without any training."""
+    heads = sizes.d_model // 32
+    model = Decoder(
+        ModelConfig(
+            d_model=sizes.d_model,
+            n_layers=sizes.n_layers,
+            n_heads=heads,
+            n_kv_heads=heads // 2 if heads % 2 == 0 else heads,
+            head_dim=32,
+            d_ff=3 * sizes.d_model,
+            max_context=512,
+        )
+    )
+    model.initialise(torch.Generator().manual_seed(seed))
+    return placed(model)
+
+
+def placed(model: Decoder) -> Decoder:
+    """The model on the GPU where there is one."""
+    return model.cuda() if torch.cuda.is_available() else model
+
+
+def _falling(rate: float, step: int, steps: int) -> float:
+    return rate * warmup(step, WARMUP) * (1 - 0.9 * step / max(1, steps))
+
+
+def _stage(run: Run, name: str, steps: int, body: Body, learner: Learner, progress: Progress) -> None:
+    carry_out(run, Stage(name, steps, SAVE_EVERY, shown=("loss",)), {"model": learner}, body, progress)
+
+
+def base(run: Run, sizes: Sizes, seed: int, progress: Progress) -> Decoder:
+    """A decoder that has read `corpus`: it writes the format, copies numbers, and knows none of the problems' words."""
+    model, known = fresh(sizes, seed), known_words(np.random.default_rng((seed, 4)))
+    learner = Learner(model, adamw(model.parameters()))
+
+    def body(step: int) -> Mapping[str, float]:
+        batch = corpus(sizes.words, known, sizes.depths, sizes.batch, np.random.default_rng((seed, 1, step)))
+        return sft_step(model, learner.optimizer, batch, _falling(BASE_LR, step, sizes.base_steps), MICRO)
+
+    _stage(run, "base", sizes.base_steps, body, learner, progress)
+    return model
+
+
+def policy(
+    run: Run,
+    name: str,
+    start: Decoder,
+    examples: Sequence[tuple[str, str]],
+    sizes: Sizes,
+    seed: int,
+    progress: Progress,
+    *,
+    near: bool,
+) -> Decoder:
+    """The base model after supervised training on (question, response); as it is where there is no example."""
+    model = placed(copy_of(start))
+    learner = Learner(model, adamw(model.parameters(), weight_decay=0.1))
+    taught = [lessons(world.near(asked) if near else asked, response) for asked, response in examples]
+    order = epochs_of(max(1, len(taught)), sizes.batch, seed)
+    steps = sizes.updates(sizes.sft_steps, len(taught), sizes.batch)
+
+    def body(step: int) -> Mapping[str, float]:
+        batch = [group for i in order(step) for group in taught[i]]
+        return sft_step(model, learner.optimizer, batch, _falling(SFT_LR, step, steps), MICRO)
+
+    _stage(run, name, steps, body, learner, progress)
+    return model
+
+
+# value models
+
+
+def preferences(problem: Problem, found: Sequence[Comparison]) -> list[StepPreference]:
+    """Pairs of texts as pairs of tokens, behind the whole question."""
+    start = prompt_of(problem.question)
+    return [
+        StepPreference(
+            replace(start, tokens=(*start.tokens, *spelled(one.prefix))),
+            tuple(spelled(text) for text in one.positives),
+            tuple(spelled(text) for text in one.negatives),
+            one.kept,
+        )
+        for one in found
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class Valued:
+    """A path with the searched Q of each step, in [−1, 1]."""
+
+    path: Path
+    q: tuple[float, ...]
+
+
+def valued(problem: Problem, trajectory: Trajectory) -> Valued:
+    """A trajectory as a regression target."""
+    pieces = [spelled(node.text) for node in trajectory.nodes]
+    ends = np.cumsum([len(piece) for piece in pieces]) - 1
+    tokens = tuple(token for piece in pieces for token in piece)
+    path = Path(prompt_of(problem.question), tokens, tuple(int(end) for end in ends))
+    return Valued(path, tuple(node.q for node in trajectory.nodes))
+
+
+def preference_model(
+    run: Run,
+    name: str,
+    start: Decoder,
+    data: Sequence[StepPreference],
+    held_out: Sequence[StepPreference],
+    sizes: Sizes,
+    seed: int,
+    progress: Progress,
+) -> tuple[Decoder, float | None]:
+    """A model trained on pairs, from a policy's weights, with its share of rightly ranked held-out pairs."""
+    model, learner = _value_model(start, seed)
+    order, steps = _schedule(len(data), sizes, seed)
+
+    def body(step: int) -> Mapping[str, float]:
+        batch = [data[i] for i in order(step)]
+        return preference_step(model, learner.optimizer, batch, _falling(VALUE_LR, step, steps), MICRO)
+
+    _stage(run, name, steps, body, learner, progress)
+    return model, pair_accuracy(model, held_out) if held_out else None
+
+
+def regression_model(
+    run: Run, name: str, start: Decoder, data: Sequence[Valued], sizes: Sizes, seed: int, progress: Progress
+) -> Decoder:
+    """The baseline PQM: the same model, trained on the values of steps."""
+    model, learner = _value_model(start, seed)
+    order, steps = _schedule(len(data), sizes, seed)
+
+    def body(step: int) -> Mapping[str, float]:
+        batch = [data[i] for i in order(step)]
+        targets_S = torch.tensor([q for one in batch for q in one.q])
+        paths = [one.path for one in batch]
+        return value_step(model, learner.optimizer, paths, targets_S, _falling(VALUE_LR, step, steps))
+
+    _stage(run, name, steps, body, learner, progress)
+    return model
+
+
+def _schedule(count: int, sizes: Sizes, seed: int) -> tuple[Callable[[int], list[int]], int]:
+    """The batches of a value model's training, and how many there are."""
+    steps = sizes.updates(sizes.value_steps, count, sizes.value_batch)
+    return epochs_of(max(1, count), sizes.value_batch, seed), steps
+
+
+def _value_model(start: Decoder, seed: int) -> tuple[Decoder, Learner]:
+    model = placed(process_model_of(start, torch.Generator().manual_seed(seed)))
+    return model, Learner(model, adamw(model.parameters()))
+
+
+@dataclass(frozen=True, eq=False)
+class Values:
+    """A value model as a scorer of paths; next steps after one prefix share its computation."""
+
+    model: Decoder
+    micro: int = 64
+
+    async def __call__(self, items: Sequence[tuple[Problem, str]]) -> list[float]:
+        """Values in (−1, 1), in order; every path has at least one step."""
+        groups: list[Group] = []
+        start = 0
+        while start < len(items):
+            problem = items[start][0]
+            end = start + 1
+            while end < len(items) and items[end][0] is problem:
+                end += 1
+            groups.append(_siblings(problem, [spelled(text) for _, text in items[start:end]]))
+            start = end
+        with torch.no_grad():
+            parts = [last_values(self.model, groups[i : i + self.micro]) for i in range(0, len(groups), self.micro)]
+        return [float(value) for part in parts for value in part.tolist()]
+
+
+def _siblings(problem: Problem, paths: Sequence[tuple[int, ...]]) -> Group:
+    """Paths of one problem as responses behind what they have in common."""
+    shortest = min(len(path) for path in paths)
+    shared = next((i for i in range(shortest - 1) if len({path[i] for path in paths}) > 1), shortest - 1)
+    prompt = prompt_of(problem.question)
+    prompt = replace(prompt, tokens=(*prompt.tokens, *paths[0][:shared]))
+    return Group(prompt, tuple(path[shared:] for path in paths))
