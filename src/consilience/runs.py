@@ -121,7 +121,7 @@ class Run:
 
     @classmethod
     def open(cls, directory: Path, config: Mapping[str, Any] | None = None, *, keep: int = 2) -> Run:
-        """Continue a run: whatever was written after its last commit is discarded.
+        """Continue a run: whatever was written after its last commit is discarded. config.json names the last command.
 
         Args:
             config: what the caller is about to do; None accepts the run's own.
@@ -139,6 +139,10 @@ class Run:
                     f"{directory} was made with another configuration ({', '.join(fields)}): "
                     "use the same settings or another --out."
                 )
+            command = (config or {}).get("command")
+            if command and command != stored.get("command"):
+                stored = {**stored, "command": command}
+                atomic_write(directory / "config.json", json.dumps(stored, indent=2, ensure_ascii=False) + "\n")
             run = cls(directory, stored, held, keep)
             run._discard_uncommitted()
             return run

@@ -200,6 +200,18 @@ def test_resume_finds_the_newest_unfinished_run_of_equal_configuration(tmp_path)
         runs.start(tmp_path, "new", CONFIG, resume=True)
 
 
+def test_a_resumed_run_names_the_command_that_went_on_with_it(tmp_path):
+    out = tmp_path / "mine"
+    with runs.start(tmp_path, "toy", {**CONFIG, "command": "run toy --set seeds=1"}, out=out) as run:
+        created = run.config["created"]
+    with runs.start(tmp_path, "toy", {**CONFIG, "command": "run toy --resume"}, out=out, resume=True) as run:
+        assert run.config["command"] == "run toy --resume"
+    stored = json.loads((out / "config.json").read_text())
+    assert (stored["command"], stored["created"]) == ("run toy --resume", created)
+    with Run.open(out) as run:
+        assert run.config["command"] == "run toy --resume"
+
+
 def test_resume_into_a_named_directory_begins_where_none_is_and_continues_where_one_is(tmp_path):
     out = tmp_path / "mine"
     with runs.start(tmp_path, "toy", CONFIG, out=out, resume=True) as run, run.stage("a"):

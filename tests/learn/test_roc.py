@@ -87,7 +87,8 @@ def rollout(scores: list[list[float]]) -> Rollout:
         for i, row in enumerate(scores)
     )
     flat = [Verdict(float(score), "", "") for row in scores for score in row]
-    logprobs = tuple((-float(i),) for i in range(len(flat)))
+    lengths = [len(response) for group in groups for response in group.responses]
+    logprobs = tuple((-float(i),) * length for i, length in enumerate(lengths))
     return Rollout(asked, groups, logprobs, tuple(i % 3 > 0 for i in range(len(flat))), tuple(flat))
 
 
@@ -102,7 +103,7 @@ def test_the_resampled_rollout_keeps_rows_together_and_drops_what_teaches_nothin
     assert [p.id for p in kept.problems] == ["p0", "p2"]
     assert kept.rewards_BG.tolist() == [[1, 1, 0, 0], [0, 0, 0, 1]]
     assert kept.groups[0].responses == tuple(made.groups[0].responses[i] for i in (0, 2, 4, 5))
-    assert kept.logprobs == tuple((-float(i),) for i in (0, 2, 4, 5, 16, 17, 18, 23))
+    assert [row[0] for row in kept.logprobs] == [-float(i) for i in (0, 2, 4, 5, 16, 17, 18, 23)]
     assert kept.finished == tuple(i % 3 > 0 for i in (0, 2, 4, 5, 16, 17, 18, 23))
     assert group_advantages(kept.rewards_BG)[1, 3] == pytest.approx(3**0.5, abs=1e-4)  # of the kept four, not of eight
 
