@@ -163,6 +163,17 @@ def unlock(handle: int) -> None:
         os.close(handle)
 
 
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[int]:
+    """A lock that outlives the block, unless the block fails; see `lock`."""
+    held = lock(directory)
+    try:
+        yield held
+    except BaseException:
+        unlock(held)
+        raise
+
+
 def _drop_inherited_locks() -> None:
     """A forked worker must not keep its parent's lock alive after the parent was killed."""
     for handle in tuple(_HELD):

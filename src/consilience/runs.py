@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from consilience.errors import CheckpointMismatch, InputError
-from consilience.files import atomic_write, differences, lock, plain, read_json, sync, unlock, writing
+from consilience.files import atomic_write, differences, locked, plain, read_json, sync, unlock, writing
 from consilience.machine import machine, versions
 from consilience.problem import dumps
 
@@ -109,14 +109,14 @@ class Run:
         Raises:
             InputError: the directory holds a run, is in use, or cannot be written.
         """
-        with _locked(directory) as held:
+        with locked(directory) as held:
             if (directory / "config.json").exists():
                 raise InputError(
                     f"{directory} already holds a run: add --resume to continue it, or choose another --out."
                 )
             full = {**json.loads(dumps(config)), **_circumstances()}
             atomic_write(directory / "state.json", dumps(vars(_State())))
-            atomic_write(directory / "config.json", json.dumps(full, indent=2, ensure_ascii=False) + "\n")
+            _write_config(directory, full)
             return cls(directory, full, held, keep)
 
     @classmethod
@@ -132,17 +132,16 @@ class Run:
         """
         if not (directory / "config.json").is_file():
             raise InputError(f"{directory} holds no run to resume: leave out --resume to start one there.")
-        with _locked(directory) as held:
+        with locked(directory) as held:
             stored = read_json(directory / "config.json")
             if config is not None and (fields := differing_fields(stored, config)):
                 raise CheckpointMismatch(
                     f"{directory} was made with another configuration ({', '.join(fields)}): "
                     "use the same settings or another --out."
                 )
-            command = (config or {}).get("command")
-            if command and command != stored.get("command"):
-                stored = {**stored, "command": command}
-                atomic_write(directory / "config.json", json.dumps(stored, indent=2, ensure_ascii=False) + "\n")
+            if config and config.get("command", stored.get("command")) != stored.get("command"):
+                stored["command"] = config["command"]
+                _write_config(directory, stored)
             run = cls(directory, stored, held, keep)
             run._discard_uncommitted()
             return run
@@ -372,6 +371,10 @@ def _nearest(root: Path, config: Mapping[str, Any]) -> str:
     return f" ({path.name} differs in {', '.join(differing_fields(stored, config))})"
 
 
+def _write_config(directory: Path, config: Mapping[str, Any]) -> None:
+    atomic_write(directory / "config.json", json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+
+
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
@@ -389,14 +392,3 @@ def _circumstances() -> dict[str, Any]:
         "machine": machine(),
         "versions": versions(("consilience", "numpy", "scipy", "torch", "transformers")),
     }
-
-
-@contextlib.contextmanager
-def _locked(directory: Path) -> Iterator[int]:
-    """A lock that outlives the block, unless the block fails."""
-    held = lock(directory)
-    try:
-        yield held
-    except BaseException:
-        unlock(held)
-        raise
