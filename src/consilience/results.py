@@ -27,15 +27,21 @@ _ABSOLUTE = re.compile(r"([\s=:'\"])(/(?!/)[^\s'\"]+)")
 _SECTION = re.compile(r"<!-- begin (\S+) -->\n.*?<!-- end \1 -->\n", re.DOTALL)
 
 
-def record(path: Path, run: Path) -> None:
-    """Write the section of a run's recipe from its directory: config.json, tables.json and claims.json.
+def record(path: Path, run: Path) -> str:
+    """Write the section of a run from its directory: config.json, tables.json and claims.json; returns its name.
+
+    A study's section bears the recipe's name, that of any other run the scale as well (`par-laptop`).
 
     Raises:
         InputError: `run` holds no run, a file of it is broken, or `path` cannot be written.
     """
     config = read_json(run / "config.json")
     tables, claims = (read_json(run / name) if (run / name).exists() else [] for name in ("tables.json", "claims.json"))
-    update(path, config.get("recipe", run.parent.name), section(config, tables, claims))
+    name = config.get("recipe", run.parent.name)
+    if not config.get("study", True):
+        name += f"-{config['scale']}"
+    update(path, name, section(config, tables, claims))
+    return str(name)
 
 
 def section(

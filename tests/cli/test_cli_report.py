@@ -13,7 +13,7 @@ from consilience.cli.run import conclude
 Captured = pytest.CaptureFixture[str]
 
 
-def run_at(directory: Path, records: int = 40, **config: str) -> Path:
+def run_at(directory: Path, records: int = 40, **config: object) -> Path:
     directory.mkdir()
     (directory / "config.json").write_text(json.dumps({"recipe": "r", **config}))
     (directory / "state.json").write_text(json.dumps({"finished": True, "elapsed_s": 1}))
@@ -43,11 +43,26 @@ def test_an_export_says_how_to_look_at_it(tmp_path: Path, capsys: Captured) -> N
     assert "already holds TensorBoard files" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("study", "name"), [(True, "r"), (False, "r-laptop")])
+def test_a_record_bears_the_scale_unless_a_study_wrote_it(
+    study: bool, name: str, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_at(tmp_path / "run", study=study, scale="laptop")
+    (run / "tables.json").write_text(json.dumps([{"title": "Arms", "columns": ["arm", "n"], "rows": [["ppo", 7]]}]))
+    monkeypatch.chdir(tmp_path)
+    assert main(["report", str(run), "--record"]) == 0
+    assert f"RESULTS.md: section {name}\n" in capsys.readouterr().out
+    written = (tmp_path / "RESULTS.md").read_text()
+    assert f"<!-- begin {name} -->" in written
+    assert "| ppo | 7 |" in written
+
+
 @pytest.mark.parametrize(
     ("config", "words", "sentence"),
     [
         ({"kind": "bench"}, ["--live"], "is a benchmark run"),
         ({"kind": "bench"}, ["--wandb", "w"], "is a benchmark run"),
+        ({"kind": "bench"}, ["--record"], "has a --record of its own"),
     ],
 )
 def test_what_cannot_be_followed(

@@ -14,6 +14,7 @@ EXAMPLES = (
     "consilience report runs/step_r1_v_mini/20260901-101500-1a2b3c",
     "consilience report runs/step_r1_v_mini/20260901-101500-1a2b3c --live",
     "consilience report runs/mine --tensorboard runs/mine/tensorboard",
+    "consilience report runs/step3/20260901-101500-1a2b3c --record",
 )
 
 
@@ -23,6 +24,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--live", action="store_true", help="first follow the run until it has finished")
     parser.add_argument("--tensorboard", type=Path, metavar="LOGDIR", help="also write the metrics for TensorBoard")
     parser.add_argument("--wandb", type=Path, metavar="FOLDER", help="also write the metrics as an offline W&B run")
+    parser.add_argument(
+        "--record",
+        action="store_true",
+        help="also write the tables and claims into RESULTS.md, as a study does by itself",
+    )
 
 
 def run(args: argparse.Namespace, out: Out) -> Any:
@@ -30,8 +36,11 @@ def run(args: argparse.Namespace, out: Out) -> Any:
 
     config = args.directory / "config.json"
     bench = config.exists() and read_json(config).get("kind") == "bench"
-    if bench and (args.live or args.tensorboard or args.wandb):
-        raise InputError(f"{args.directory} is a benchmark run: it trains nothing, so leave out --live and exports.")
+    if bench and (args.live or args.tensorboard or args.wandb or args.record):
+        raise InputError(
+            f"{args.directory} is a benchmark run: leave out --live and exports, which follow training; "
+            "consilience bench has a --record of its own."
+        )
     if args.live:
         from consilience.report.live import follow
 
@@ -55,12 +64,18 @@ def page(args: argparse.Namespace, out: Out, *, bench: bool) -> Path:
 
 def exported(args: argparse.Namespace, out: Out) -> dict[str, str]:
     """Write the exports that were asked for; returns where they are."""
+    files = {}
+    if args.record:
+        from consilience.results import record
+
+        files["results"] = "RESULTS.md"
+        out(f"RESULTS.md: section {record(Path('RESULTS.md'), args.directory)}")
     if not (args.tensorboard or args.wandb):
-        return {}
+        return files
     from consilience.report.rundir import read_run
     from consilience.report.writers import to_tensorboard, to_wandb
 
-    found, files = read_run(args.directory), {}
+    found = read_run(args.directory)
     if args.tensorboard:
         files["tensorboard"] = str(to_tensorboard(found, args.tensorboard))
         out(f"TensorBoard: tensorboard --logdir {args.tensorboard}")
