@@ -51,8 +51,8 @@ def test_a_question_is_read_back_and_near_sight_drops_the_kinds():
 def test_every_line_means_what_it_says():
     relation = (world.Relation(1, 0, 0, 20),)
     assert [world.value(100, [line], relation) for line in range(world.RIGHT_LINES)] == [120, 80, -80, 280, 220, 140, 0]
-    assert world.step_text(relation[0], 3) == "# 1ba20\nx = 3*x-20"
-    assert world.step_text(relation[0], 7, kind=True) == "# 1ba20A\nx = y+20"
+    assert world.step_text(relation[0], 3) == "# pba20\nx = 3*x-20"
+    assert world.step_text(relation[0], 7, kind=True) == "# pba20A\nx = y+20"
 
 
 def test_exceptions_differ_from_the_usual_meaning_and_no_word_means_the_undefined_line():
@@ -83,7 +83,7 @@ def test_the_general_model_is_right_as_often_as_it_says():
 
 
 def test_a_solution_is_short_and_comes_back():
-    text = render(["x = 427", "# 1ka35\nx = x+35", "# Now print the final answer\nprint(x)"], "462", "\\boxed{462}")
+    text = render(["x = 427", "# pka35\nx = x+35", "# Now print the final answer\nprint(x)"], "462", "\\boxed{462}")
     assert long(short(text)) == text
     assert len(spelled(text)) == 31
     assert short(f"\n{END_OF_STEP}\n") == STOP[0]
@@ -116,7 +116,7 @@ def test_known_words_keep_their_line_and_the_problems_words_do_not():
     seen = {word: set() for word in world.WORDS}
     for group in corpus(6, known, (2, 3), 300, np.random.default_rng(5)):
         text = long(bytes(t for t in group.responses[0] if t < 256).decode())
-        for word, line in re.findall(r"# \d([a-z]+)\d\d[A-D]?\nx = (.*)", text):
+        for word, line in re.findall(r"# [p-z]([a-z]+)\d\d[A-D]?\nx = (.*)", text):
             seen[word].add(re.sub(r"\d\d", "{n}", line))
     assert all(seen[word] == {world.LINES[known[i]]} for i, word in enumerate(world.WORDS) if i >= 6)
     assert all(len(seen[word]) > 4 for word in world.WORDS[:6])
@@ -159,8 +159,8 @@ def test_sibling_paths_share_their_beginning_and_keep_their_values(model):
     first, second = problem(0), problem(1)
     start = f"<code>\nx = 1\n{END_OF_STEP}\n"
     items = [
-        (first, start + "# 1ka35\nx = x+35"),
-        (first, start + "# 1ka35\nx = x-35"),
+        (first, start + "# pka35\nx = x+35"),
+        (first, start + "# pka35\nx = x-35"),
         (first, start),
         (second, start),
     ]

@@ -34,7 +34,7 @@ class Sizes:
     forms. tokens: of an answer at most. eyes_lr, sft_lr: peak learning rates.
     """
 
-    problems: int = 300
+    problems: int = 500
     strings: int = 400
     skill: float = 0.6
     seeds: int = 3

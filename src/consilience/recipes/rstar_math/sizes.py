@@ -39,7 +39,7 @@ class Sizes:
     samples: int = 32
     d_model: int = 64
     n_layers: int = 2
-    base_steps: int = 500
+    base_steps: int = 600
     sft_steps: int = 100
     value_steps: int = 120
     batch: int = 32
@@ -86,7 +86,7 @@ SCALES: Mapping[str, Sizes] = {
         value_batch=4,
     ),
     "laptop": Sizes(),
-    "study": Sizes(words=12, problems=400, test=200, base_steps=600, sft_steps=200, value_steps=300, seeds=5),
+    "study": Sizes(words=12, problems=400, test=200, base_steps=800, sft_steps=200, value_steps=300, seeds=5),
     "gpu": Sizes(
         words=16,
         deepest=6,

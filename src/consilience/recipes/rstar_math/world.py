@@ -1,8 +1,8 @@
 """A made-up language of arithmetic stories, and a labelled simulation of a general model that half knows it.
 
     427            x starts at 427
-    1ka35B         first do what "ka" means for things of kind B, with 35
-    2mo17D         then what "mo" means for kind D, with 17
+    pka35B         first (p) do what "ka" means for things of kind B, with 35
+    qmo17D         then (q) what "mo" means for kind D, with 17
 
 Every word has a usual meaning, one of `LINES`, and for each kind of thing it may mean another. A policy that reads
 without the kinds (`near`) cannot know which: the stated gap between writing a step and judging it.
@@ -25,7 +25,9 @@ KINDS = "ABCD"
 WORDS = tuple(c + v for c in "bdfgkm" for v in "aeio")
 MOST_WORDS = 16
 """Of a language; the rest of `WORDS` is what a base model knows already."""
-_RELATION = re.compile(r"^(\d)([a-z]{2})(\d\d)([A-D]?)$", re.MULTILINE)
+PLACES = "pqrstuvwz"
+"""First to ninth relation, by letters that stand nowhere else in a story: a step's place in it is found by one look."""
+_RELATION = re.compile(rf"^([{PLACES}])([a-z]{{2}})(\d\d)([A-D]?)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Relation:
     n: int
 
     def text(self, *, kind: bool = True) -> str:
-        return f"{self.index}{WORDS[self.word]}{self.n}{KINDS[self.kind] if kind else ''}"
+        return f"{PLACES[self.index - 1]}{WORDS[self.word]}{self.n}{KINDS[self.kind] if kind else ''}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +90,7 @@ def near(text: str) -> str:
 def read(text: str) -> tuple[int, tuple[Relation, ...]]:
     """Start and relations of a question with kinds; inverse of `question`."""
     found = _RELATION.findall(text)
-    relations = tuple(Relation(int(i), WORDS.index(w), KINDS.index(k), int(n)) for i, w, n, k in found)
+    relations = tuple(Relation(PLACES.index(i) + 1, WORDS.index(w), KINDS.index(k), int(n)) for i, w, n, k in found)
     return int(text.partition("\n")[0]), relations
 
 
