@@ -18,14 +18,23 @@ from consilience.errors import InputError, UnknownName
 from consilience.learn.process_preference import last_values
 from consilience.protocols import Sampling
 from consilience.reason.code_steps import END_OF_CODE, END_OF_STEP, render
-from consilience.reason.tree import Tree
+from consilience.reason.tree import Tree, TreeSettings
 from consilience.reason.tree_policy import Ask
 from consilience.recipes.rstar_math import measure, train, world
 from consilience.recipes.rstar_math.claims import CLAIMS, arms_of, measured
 from consilience.recipes.rstar_math.sizes import SCALES, sizes_of
 from consilience.recipes.rstar_math.spelling import PIECES, STOP, long, short
 from consilience.recipes.rstar_math.tables import tables
-from consilience.recipes.rstar_math.writer import GeneralModel, Writer, corpus, known_words, lessons, spelled
+from consilience.recipes.rstar_math.writer import (
+    TOKENS,
+    GeneralModel,
+    Writer,
+    corpus,
+    known_words,
+    lessons,
+    prompt_of,
+    spelled,
+)
 from consilience.synth.evolve import Comparison, Trajectory
 
 SPOKEN = world.language(6, 0.5, np.random.default_rng(1))
@@ -287,3 +296,9 @@ def test_tables_of_one_and_of_two_seeds():
 def test_claims_are_declared_once_and_orderings_want_five_seeds():
     assert len({claim.id for claim in CLAIMS}) == len(CLAIMS)
     assert all(claim.seeds == 5 and claim.share is None for claim in CLAIMS[3:])
+
+
+def test_the_longest_path_of_a_search_fits_the_policy_s_context():
+    story = world.problem(world.language(3, 0.3, np.random.default_rng(0)), (9, 9), "test", 0, np.random.default_rng(1))
+    longest = len(prompt_of(story.question).tokens) + (TreeSettings().max_depth + 2) * TOKENS
+    assert longest < train.fresh(sizes_of("smoke", False, {}), 0).config.max_context

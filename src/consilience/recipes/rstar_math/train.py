@@ -51,7 +51,7 @@ def fresh(sizes: Sizes, seed: int) -> Decoder:
             n_kv_heads=heads // 2 if heads % 2 == 0 else heads,
             head_dim=32,
             d_ff=3 * sizes.d_model,
-            max_context=512,
+            max_context=1024,  # a question and the longest path a search can write
         )
     )
     model.initialise(torch.Generator().manual_seed(seed))
