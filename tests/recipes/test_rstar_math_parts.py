@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from consilience.engine import Engine
 from consilience.errors import InputError, UnknownName
 from consilience.learn.process_preference import last_values
+from consilience.nn import tokenizer as tk
 from consilience.protocols import Sampling
 from consilience.reason.code_steps import END_OF_CODE, END_OF_STEP, render
 from consilience.reason.tree import Tree, TreeSettings
@@ -48,38 +49,40 @@ def problem(index: int = 0):
 # the language
 
 
-def test_a_question_is_read_back_and_near_sight_drops_the_kinds():
-    start, relations = world.story(6, (3, 3), np.random.default_rng(2))
-    text = world.question(start, relations)
-    assert world.read(text) == (start, relations)
-    assert world.near(text) == world.question(start, relations, kind=False)
-    assert not set(world.near(text)) & set(world.KINDS)
-    assert all(11 <= r.n <= 97 for r in relations)
+def test_a_question_is_read_back_and_near_sight_drops_the_kind():
+    told = world.story(6, (3, 3), np.random.default_rng(2))
+    assert world.read(told.text()) == told
+    assert world.near(told.text()) == told.text(kind=False)
+    assert not set(told.text(kind=False)) & set(world.KINDS)
+    assert all(11 <= r.n <= 97 for r in told.relations)
 
 
 def test_every_line_means_what_it_says():
-    relation = (world.Relation(1, 0, 0, 20),)
-    assert [world.value(100, [line], relation) for line in range(world.RIGHT_LINES)] == [120, 80, -80, 280, 220, 140, 0]
-    assert world.step_text(relation[0], 3) == "# pba20\nx = 3*x-20"
-    assert world.step_text(relation[0], 7, kind=True) == "# pba20A\nx = y+20"
+    told = world.Story(1, 100, (world.Relation(1, 0, 20),))
+    assert told.text() == "B100\npba20"
+    assert [told.value([line]) for line in range(world.RIGHT_LINES)] == [120, 80, -80, 280, 220, 140, 0]
+    assert world.step_text(told.relations[0], 3) == "# pba20\nx = 3*x-20"
+    assert world.step_text(told.relations[0], 7) == "# pba20\nx = y+20"
 
 
-def test_exceptions_differ_from_the_usual_meaning_and_no_word_means_the_undefined_line():
-    plain, all_other = (world.language(16, share, np.random.default_rng(3)).meaning_WK for share in (0.0, 1.0))
-    assert (plain == plain[:, :1]).all()
-    assert (all_other != plain).all()
-    assert all_other.max() < world.RIGHT_LINES
+def test_the_share_of_words_with_two_meanings_is_as_told_and_no_word_means_the_undefined_line():
+    plain, some, every = (world.language(16, share, np.random.default_rng(3)).meaning_WK for share in (0.0, 0.75, 1.0))
+    assert (plain[:, 0] == plain[:, 1]).all()
+    assert (some[:, 0] != some[:, 1]).sum() == 12
+    assert (every[:, 0] != every[:, 1]).all()
+    assert (every[:, 0] == plain[:, 0]).all()
+    assert every.max() < world.RIGHT_LINES
 
 
 def test_the_general_model_is_right_as_often_as_it_says():
     easy = replace(SPOKEN, hard_WK=np.zeros_like(SPOKEN.hard_WK))
     asked = problem()
-    _, relations = world.read(asked.question)
+    told = world.read(asked.question)
     ask = Ask(asked, f"<code>\nx = 1\n{END_OF_STEP}\n", 600, 5)
     (calls,) = asyncio.run(GeneralModel(easy)([ask], Sampling()))
     lines = Counter(call.text for call in calls)
-    meaning = int(easy.meaning_WK[relations[0].word, relations[0].kind])
-    assert lines[f"{world.step_text(relations[0], meaning)}\n{END_OF_STEP}\n"] / 600 == pytest.approx(0.55, abs=0.06)
+    right = world.step_text(told.relations[0], easy.lines(told)[0])
+    assert lines[f"{right}\n{END_OF_STEP}\n"] / 600 == pytest.approx(0.55, abs=0.06)
     assert len(lines) == len(world.LINES)
     (again,) = asyncio.run(GeneralModel(easy)([ask], Sampling()))
     assert [call.text for call in again] == [call.text for call in calls]
@@ -108,27 +111,29 @@ def test_any_text_without_marks_comes_back(parts):
 
 
 def test_the_corpus_is_well_formed_and_shows_kinds_half_of_the_time():
-    groups = corpus(6, known_words(np.random.default_rng(9)), (2, 3), 40, np.random.default_rng(4))
-    from consilience.nn import tokenizer as tk
-
+    groups = corpus(6, known_words(0.5, np.random.default_rng(9)), (2, 3), 40, np.random.default_rng(4))
     programs = [group for group in groups if group.responses[0][-1] != tk.END]
     texts = [long(tk.decode(group.responses[0])) for group in programs]
     assert len(programs) == 40
     assert 3 <= len(groups) - len(programs) <= 20
     assert all(text.startswith("<code>\nx = ") and text.endswith("print(x)\n<end_of_code>") for text in texts)
-    shown = sum(any(kind in tk.decode(group.prompt.tokens) for kind in "ABCD") for group in programs)
+    shown = sum(any(kind in tk.decode(group.prompt.tokens) for kind in world.KINDS) for group in programs)
     assert 8 < shown < 32
 
 
-def test_known_words_keep_their_line_and_the_problems_words_do_not():
-    known = known_words(np.random.default_rng(9))
-    seen = {word: set() for word in world.WORDS}
-    for group in corpus(6, known, (2, 3), 300, np.random.default_rng(5)):
+def test_known_words_mean_what_their_language_says_and_the_problems_words_anything():
+    known = known_words(0.5, np.random.default_rng(9))
+    seen = {(word, kind): set() for word in world.WORDS for kind in ("", *world.KINDS)}
+    for group in corpus(6, known, (2, 3), 600, np.random.default_rng(5)):
         text = long(bytes(t for t in group.responses[0] if t < 256).decode())
-        for word, line in re.findall(r"# [p-z]([a-z]+)\d\d[A-D]?\nx = (.*)", text):
-            seen[word].add(re.sub(r"\d\d", "{n}", line))
-    assert all(seen[word] == {world.LINES[known[i]]} for i, word in enumerate(world.WORDS) if i >= 6)
-    assert all(len(seen[word]) > 4 for word in world.WORDS[:6])
+        kind = next((kind for kind in world.KINDS if kind in tk.decode(group.prompt.tokens)), "")
+        for word, line in re.findall(r"# [p-z]([a-z]+)\d\d\nx = (.*)", text):
+            seen[word, kind].add(re.sub(r"\d\d", "{n}", line))
+    for word, meanings in zip(world.WORDS[6:], known.meaning_WK[6:], strict=True):
+        told = [{world.LINES[line]} for line in meanings]
+        assert [seen[word, kind] for kind in world.KINDS] == told
+        assert seen[word, ""] == told[0] | told[1]
+    assert all(len(seen[word, kind]) > 3 for word in world.WORDS[:6] for kind in world.KINDS)
 
 
 # a house model writes

@@ -4,6 +4,7 @@ off-policy weights."""
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +19,7 @@ from consilience.learn.pacore_data import Pool, stage1, stage2
 from consilience.learn.rewards.generative import guarded
 from consilience.nn import tokenizer as tk
 from consilience.nn.pictures import TowerConfig
-from consilience.nn.template import render
+from consilience.nn.template import render, response_tokens
 from consilience.problem import Image, Message, Text
 from consilience.protocols import Sampling
 from consilience.recipes.step3_vl import problems
@@ -59,7 +60,7 @@ def test_a_nearer_point_never_earns_less(distance: float, more: float) -> None:
 
 def test_rewards_of_answers() -> None:
     problem = problems.held_out("locate", "easy", "dev", 1)[0]
-    right = problems.demonstration(problem, brief=True)
+    right = problems.demonstration(problem)
     smooth, binary = perception(smooth=True), perception(smooth=False)
     assert binary(problem, right, False).score == 1
     assert 0.6 < smooth(problem, right, False).score <= 1
@@ -138,16 +139,18 @@ async def test_every_sample_has_a_glimpse_of_its_own() -> None:
         await policy.sample(turns, Sampling(), n=1)
 
 
-def test_demonstrations_are_right_and_come_in_two_forms() -> None:
+def test_demonstrations_are_right_and_name_what_is_counted() -> None:
     check = AnswerVerifier()
     for level in LEVELS:
         for problem in problems.held_out("count", level, "dev", 10):
-            long, short = (problems.demonstration(problem, brief) for brief in (False, True))
-            assert check(problem, long).correct
-            assert check(problem, short).correct
-            assert sorted(long.partition("</think>")[0]) == sorted(map(label, problem.truth["scene"]["objects"]))
-            assert short.startswith("</think>")
+            told = problems.demonstration(problem)
+            every, _, meant = told.partition("</think>")[0].partition(":")
+            assert check(problem, told).correct
+            assert sorted(every) == sorted(map(label, problem.truth["scene"]["objects"]))
+            assert str(len(meant)) == problem.answer
+            assert not Counter(meant) - Counter(every)
             assert int(problem.answer) <= problems.MOST
+            assert len(response_tokens(told)) <= SCALES["laptop"].max_tokens
 
 
 def test_digits_are_named_in_the_order_of_the_features() -> None:
@@ -157,7 +160,7 @@ def test_digits_are_named_in_the_order_of_the_features() -> None:
     for problem in problems.held_out("count", "wide", "dev", 10):
         targets = feature_targets(problem, vision, label)
         named = tk.decode([int(t) for t in targets if t != tk.PAD])
-        assert problems.demonstration(problem, brief=False).startswith(named + "</think>")
+        assert problems.demonstration(problem).startswith(named + ":")
 
 
 def test_the_small_wording_shows_problem_and_references_once() -> None:

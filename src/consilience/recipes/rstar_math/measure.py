@@ -92,7 +92,7 @@ class Solved:
 
 @dataclass(frozen=True, eq=False)
 class Exam:
-    """The test problems and what is needed to sit them. near: whether policies overlook the kinds."""
+    """The test problems and what is needed to sit them. near: whether policies overlook the kind."""
 
     problems: Sequence[Problem]
     steps: CodeSteps

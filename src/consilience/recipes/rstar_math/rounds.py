@@ -72,7 +72,7 @@ class Models:
 
 def evolve(run: Run, sizes: Sizes, seed: int, executor: CodeExecutor, progress: Progress, *, near: bool) -> None:
     """All rounds: search, supervised training from the base model, value models, test."""
-    spoken = world.language(sizes.words, sizes.exceptions, np.random.default_rng((seed, 0)))
+    spoken = world.language(sizes.words, sizes.twofold, np.random.default_rng((seed, 0)))
     problems = problems_of(spoken, sizes, "train", sizes.problems, seed)
     exam = Exam(
         list(problems_of(spoken, sizes, "test", sizes.test, seed).values()), CodeSteps(executor), sizes, seed, near

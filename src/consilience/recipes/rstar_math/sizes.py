@@ -16,16 +16,16 @@ from consilience.synth.evolve_search import Round
 class Sizes:
     """Counts of everything that takes time, and the settings all arms share.
 
-    words: of the language; exceptions: share of (word, kind) with a meaning of its own. shortest, deepest: steps of a
-    problem. problems, test: how many. rounds: of self-evolution. rollouts, width: of a problem in rounds 2 and later,
-    half the rollouts and five candidates in the first; more: rollouts of the last round for unsolved problems, with
-    twice the candidates. test_rollouts, test_width: at answer time; samples: most sampled solutions a test problem.
-    d_model, n_layers: of policy and value models. *_steps: updates at most, of `batch` solutions or
+    words: of the language; twofold: share of words that mean another line for the second kind. shortest, deepest: steps
+    of a problem. problems, test: how many. rounds: of self-evolution. rollouts, width: of a problem in rounds 2 and
+    later, half the rollouts and five candidates in the first; more: rollouts of the last round for unsolved problems,
+    with twice the candidates. test_rollouts, test_width: at answer time; samples: most sampled solutions a test
+    problem. d_model, n_layers: of policy and value models. *_steps: updates at most, of `batch` solutions or
     `value_batch` prefixes; what a round has found is gone through at most `passes` times. seeds: of a run.
     """
 
     words: int = 8
-    exceptions: float = 0.3
+    twofold: float = 0.75
     shortest: int = 2
     deepest: int = 4
     problems: int = 150
@@ -102,7 +102,7 @@ SCALES: Mapping[str, Sizes] = {
     ),
 }
 PARTS: Mapping[str, bool] = {"main": True, "sighted": False}
-"""Part of the study → whether the policy overlooks the kinds. "sighted" is the control without the gap."""
+"""Part of the study → whether the policy overlooks the kind. "sighted" is the control without the gap."""
 _LEAST = {"more": 0}
 
 
@@ -119,8 +119,8 @@ def sizes_of(scale: str, study: bool, settings: Mapping[str, Any]) -> Sizes:
             raise InputError(f"setting {name}={value} is too small: {_LEAST.get(name, 1)} or more.")
     if not 1 <= sizes.shortest <= sizes.deepest <= 9:
         raise InputError(f"shortest={sizes.shortest} and deepest={sizes.deepest} must rise within 1…9.")
-    if sizes.words > MOST_WORDS or sizes.exceptions > 1:
-        raise InputError(f"words={sizes.words} must not exceed {MOST_WORDS}, nor exceptions={sizes.exceptions} 1.")
+    if sizes.words > MOST_WORDS or sizes.twofold > 1:
+        raise InputError(f"words={sizes.words} must not exceed {MOST_WORDS}, nor twofold={sizes.twofold} 1.")
     if sizes.d_model % 32:
         raise InputError(f"d_model={sizes.d_model} must be a multiple of 32, the size of a head.")
     return sizes

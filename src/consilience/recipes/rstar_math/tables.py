@@ -10,7 +10,7 @@ import numpy as np
 from consilience.recipes.rstar_math.claims import Found, arms_of
 from consilience.stats import bootstrap, t_interval
 
-TITLES = {"main": "The policy overlooks the kinds", "sighted": "Control: the policy reads everything"}
+TITLES = {"main": "The policy overlooks the kind", "sighted": "Control: the policy reads everything"}
 ARMS: Mapping[str, str] = {
     "greedy": "policy alone",
     "sample": "mean of samples",

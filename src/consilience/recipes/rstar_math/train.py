@@ -73,7 +73,7 @@ def _stage(run: Run, name: str, steps: int, body: Body, learner: Learner, progre
 
 def base(run: Run, sizes: Sizes, seed: int, progress: Progress) -> Decoder:
     """A decoder that has read `corpus`: it writes the format, copies numbers, and knows none of the problems' words."""
-    model, known = fresh(sizes, seed), known_words(np.random.default_rng((seed, 4)))
+    model, known = fresh(sizes, seed), known_words(sizes.twofold, np.random.default_rng((seed, 4)))
     learner = Learner(model, adamw(model.parameters()))
 
     def body(step: int) -> Mapping[str, float]:

@@ -44,7 +44,7 @@ def spelled(text: str) -> tuple[int, ...]:
 @dataclass(frozen=True, eq=False)
 class GeneralModel:
     """A simulation, no model: it writes the right line with probability `right`, or `right_hard` where the language has
-    made the meaning hard to know, else any other line. It reads the kinds."""
+    made the meaning hard to know, else any other line. It reads the kind."""
 
     spoken: world.Language
     right: float = 0.55
@@ -58,17 +58,17 @@ class GeneralModel:
         return [Call(text, usage=Usage(0, len(spelled(text))), model="simulated general model") for text in texts]
 
     def _step(self, ask: Ask, rng: np.random.Generator) -> str:
-        start, relations = world.read(ask.problem.question)
+        told = world.read(ask.problem.question)
         done = ask.prefix.count(END_OF_STEP)
         if END_OF_OUTPUT in ask.prefix:
             return f"\n{ANSWER}\\boxed{{{_printed(ask.prefix)}}}<end_of_answer>"
         if not done:
-            return f"{CODE}\nx = {start}\n{END_OF_STEP}\n"
-        if done > len(relations):
+            return f"{CODE}\nx = {told.start}\n{END_OF_STEP}\n"
+        if done > len(told.relations):
             return f"# {LAST_STEP}\nprint(x)\n{END_OF_CODE}"
-        relation = relations[done - 1]
-        meaning = int(self.spoken.meaning_WK[relation.word, relation.kind])
-        hard = self.spoken.hard_WK[relation.word, relation.kind]
+        relation = told.relations[done - 1]
+        meaning = int(self.spoken.meaning_WK[relation.word, told.kind])
+        hard = self.spoken.hard_WK[relation.word, told.kind]
         line = meaning
         if rng.random() >= (self.right_hard if hard else self.right):
             line = (meaning + int(rng.integers(1, len(world.LINES)))) % len(world.LINES)
@@ -83,7 +83,7 @@ class Writer:
     """A house model that continues solutions, many at once, each step in short spelling.
 
     Args:
-        near: whether it overlooks the kinds in a question.
+        near: whether it overlooks the kind in a question.
     """
 
     def __init__(self, engine: Engine, *, near: bool = True) -> None:
@@ -126,27 +126,28 @@ def lessons(question: str, response: str) -> list[Group]:
     return [Group(start, (spelled(program),)), Group(behind, ((*spelled(answer), tk.END),))]
 
 
-def known_words(rng: np.random.Generator) -> np.ndarray:
-    """What a base model takes words for, a line each."""
-    return rng.integers(world.RIGHT_LINES, size=len(world.WORDS))
+def known_words(twofold: float, rng: np.random.Generator) -> world.Language:
+    """What a base model takes words for: a language like that of the problems, with other meanings."""
+    return world.language(len(world.WORDS), twofold, rng)
 
 
-def corpus(words: int, known: np.ndarray, depths: tuple[int, int], count: int, rng: np.random.Generator) -> list[Group]:
+def corpus(
+    words: int, known: world.Language, depths: tuple[int, int], count: int, rng: np.random.Generator
+) -> list[Group]:
     """What a base model has read: well-formed programs. The first `words` words, those of the problems, stand for any
-    line; each other one for a line of its own, so that a base model knows what a word is for. Half of the questions and
-    comments carry kinds, and `ANSWERED` of the programs come with their answer.
+    line; the others for what `known` says, so that a base model knows what a word and a kind are for. Half of the
+    stories tell their kind, and `ANSWERED` of the programs come with their answer.
     """
     groups: list[Group] = []
     for _ in range(count):
-        start, relations = world.story(len(world.WORDS), depths, rng)
-        kind = bool(rng.random() < 0.5)
-        drawn = rng.integers(world.RIGHT_LINES, size=len(relations))
-        lines = [int(line if r.word < words else known[r.word]) for r, line in zip(relations, drawn, strict=True)]
-        steps = [f"x = {start}"]
-        steps += [world.step_text(r, line, kind=kind) for r, line in zip(relations, lines, strict=True)]
-        printed = str(world.value(start, lines, relations))
+        told = world.story(len(world.WORDS), depths, rng)
+        drawn = rng.integers(world.RIGHT_LINES, size=len(told.relations))
+        both = zip(told.relations, drawn, known.lines(told), strict=True)
+        lines = [int(line) if relation.word < words else meant for relation, line, meant in both]
+        steps = [f"x = {told.start}", *map(world.step_text, told.relations, lines)]
+        printed = str(told.value(lines))
         steps.append(f"# {LAST_STEP}\nprint(x)")
         text = solution(steps, printed, f"\\boxed{{{printed}}}")
-        program, answer = lessons(world.question(start, relations, kind=kind), text)
+        program, answer = lessons(told.text(kind=bool(rng.random() < 0.5)), text)
         groups += [program, answer] if rng.random() < ANSWERED else [program]
     return groups

@@ -47,14 +47,15 @@ def held_out(task: str, level: str, split: str, n: int) -> list[Problem]:
     return [world().problem(first + i, split=split, level=level, task=task, modality="image") for i in range(n)]
 
 
-def demonstration(problem: Problem, brief: bool) -> str:
-    """A right answer: a count after naming every digit as the crops show them, or at once (brief); the middle of what
-    was asked for."""
+def demonstration(problem: Problem) -> str:
+    """A right answer. A count: every digit as the crops show them, then those that are meant, then how many; a place:
+    the middle of what was asked for."""
     if problem.task == "locate":
         x1, y1, x2, y2 = problem.evidence.boxes[0]
         return THINK_END + point_markup(((x1 + x2) / 2, (y1 + y2) / 2), problem.images[0].size)
-    reading = "" if brief else "".join(map(label, sorted(problem.truth["scene"]["objects"], key=_order)))
-    return reading + THINK_END + problem.answer
+    things = sorted(problem.truth["scene"]["objects"], key=_order)
+    meant = (thing for thing in things if thing["id"] in problem.evidence.ids)
+    return "".join(map(label, things)) + ":" + "".join(map(label, meant)) + THINK_END + problem.answer
 
 
 def _order(thing: Object) -> tuple[int, int, int, int]:

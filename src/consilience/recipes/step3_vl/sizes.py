@@ -50,7 +50,7 @@ class Sizes:
     sft_lr: float = 4e-3
     actor_lr: float = 5e-4
     critic_lr: float = 2e-3
-    max_tokens: int = 16
+    max_tokens: int = 20
 
 
 SCALES: Mapping[str, Sizes] = {
@@ -74,9 +74,9 @@ SCALES: Mapping[str, Sizes] = {
         blocks=1,
     ),
     "laptop": Sizes(
-        eyes_steps=300,
+        eyes_steps=500,
         eyes_batch=48,
-        sft_steps=1000,
+        sft_steps=800,
         sft_batch=32,
         pools=200,
         responses=10,

@@ -92,7 +92,7 @@ def least_seen(keep: float, step: int, total: int) -> float:
 
 
 def _demonstrated(model: Decoder, key: tuple[object, ...], least: float, sizes: Sizes) -> Group:
-    """A problem behind a glimpse with both forms of its answer, which share the work on the prompt."""
+    """A problem behind a glimpse with its answer."""
     rng = generator(*key, "form")
     task = "locate" if rng.random() < sizes.pointing else "count"
     problem = problems.fresh(key, task, sizes.level)
@@ -100,8 +100,7 @@ def _demonstrated(model: Decoder, key: tuple[object, ...], least: float, sizes: 
     turns: Sequence[Message] = shown.messages
     if task == "count" and rng.random() < REFERENCES:
         turns = problems.with_references(turns, problems.blind_references((*key, "references"), sizes.wide))
-    both = [tuple(response_tokens(problems.demonstration(problem, brief))) for brief in (True, False)]
-    return Group(render(turns, model.config.pictures), tuple(both))
+    return Group(render(turns, model.config.pictures), (tuple(response_tokens(problems.demonstration(problem))),))
 
 
 def counted(problem: Problem, response: str, truncated: bool) -> Verdict:
