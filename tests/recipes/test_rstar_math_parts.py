@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 from collections import Counter
 from dataclasses import replace
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from consilience.engine import Engine
 from consilience.errors import InputError, UnknownName
-from consilience.learn.process_preference import last_values
+from consilience.learn.process_preference import last_values, process_model_of
 from consilience.nn import tokenizer as tk
 from consilience.protocols import Sampling
 from consilience.reason.code_steps import END_OF_CODE, END_OF_STEP, render
@@ -33,6 +34,7 @@ from consilience.recipes.rstar_math.writer import (
     corpus,
     known_words,
     lessons,
+    marked,
     prompt_of,
     spelled,
 )
@@ -136,6 +138,31 @@ def test_known_words_mean_what_their_language_says_and_the_problems_words_anythi
     assert all(len(seen[word, kind]) > 3 for word in world.WORDS[:6] for kind in world.KINDS)
 
 
+def test_marked_work_is_about_known_words_and_worth_nothing_from_its_first_wrong_step_on():
+    known = known_words(0.5, np.random.default_rng(9))
+    work = marked(6, known, (2, 3), 200, np.random.default_rng(6))
+    wrong, other_kind = 0, 0
+    for one in work:
+        told = world.read(tk.decode(one.path.prompt.tokens).removeprefix("<|user|>").partition("<|end|>")[0])
+        assert all(relation.word >= 6 for relation in told.relations)
+        assert len(one.q) == len(one.path.ends) == len(told.relations) + 1
+        starts = (0, *(end + 1 for end in one.path.ends))
+        steps = [long(tk.decode(one.path.tokens[a:b])) for a, b in itertools.pairwise(starts)]
+        assert steps[0] == f"<code>\nx = {told.start}\n{END_OF_STEP}\n"
+        meant = known.lines(told)
+        for i, relation in enumerate(told.relations):
+            right = [
+                s == f"{world.step_text(r, m)}\n{END_OF_STEP}\n"
+                for s, r, m in zip(steps[1:], told.relations, meant, strict=True)
+            ]
+            assert one.q[i + 1] == (1.0 if all(right[: i + 1]) else -1.0)
+            others = set(known.meaning_WK[relation.word].tolist()) - {meant[i]}
+            wrong += not right[i]
+            other_kind += any(world.step_text(relation, line) in steps[i + 1] for line in others)
+    assert 0.22 < wrong / sum(len(one.q) - 1 for one in work) < 0.38
+    assert other_kind > 20
+
+
 # a house model writes
 
 
@@ -167,7 +194,7 @@ def test_what_python_printed_is_read_and_not_learnt():
 
 
 def test_sibling_paths_share_their_beginning_and_keep_their_values(model):
-    value = train.placed(train._value_model(model, 5)[0])
+    value = train.placed(process_model_of(model, torch.Generator().manual_seed(5)))
     with torch.no_grad():
         value.head.weight.normal_(0, 1, generator=torch.Generator().manual_seed(0))
     first, second = problem(0), problem(1)

@@ -78,6 +78,7 @@ def evolve(run: Run, sizes: Sizes, seed: int, executor: CodeExecutor, progress: 
         list(problems_of(spoken, sizes, "test", sizes.test, seed).values()), CodeSteps(executor), sizes, seed, near
     )
     start = train.base(run, sizes, seed, progress)
+    reviewer = train.reviewer(run, start, sizes, seed, progress)
     before: Models | None = None
     first: Decoder | None = None
     for number in range(1, sizes.rounds + 1):
@@ -85,7 +86,7 @@ def evolve(run: Run, sizes: Sizes, seed: int, executor: CodeExecutor, progress: 
         if before is not None:
             writer = Writer(Engine(before.policy, rows=measure.ROWS), near=near)
         trees = searched(run, number, writer, before, problems, exam, progress)
-        before = trained(run, number, start, trees, problems, exam, progress)
+        before = trained(run, number, (start, reviewer), trees, problems, exam, progress)
         first = first or before.policy
         tested(run, number, before, first, exam, progress)
 
@@ -180,17 +181,18 @@ def write_lessons(folder: Path, taught: Mapping[str, Taught], problems: Mapping[
 def trained(
     run: Run,
     number: int,
-    start: Decoder,
+    starts: tuple[Decoder, Decoder],
     trees: Sequence[Tree],
     problems: Mapping[str, Problem],
     exam: Exam,
     progress: Progress,
 ) -> Models:
-    """Policy and value models of a round; those that are trained already are loaded. One problem in `HELD_OUT` teaches
-    no value model and tells how many of its pairs the preference model ranks rightly."""
+    """Policy and value models of a round, from base model and reviewer; those that are trained already are loaded. One
+    problem in `HELD_OUT` teaches no value model and tells how many of its pairs the preference model ranks rightly."""
     taught, name = extracted(trees, problems), f"r{number}"
     counts = write_lessons(run.directory / f"round{number}", taught, problems)
     sizes, key = exam.sizes, seed_of(exam.seed, number, "train")
+    start, reviewer = starts
     examples = [(problems[p].question, one.text) for p, own in taught.items() for one in own.best]
     policy = train.policy(run, f"{name}.sft", start, examples, sizes, key, progress, near=exam.near)
     kept = set(list(problems)[train.HELD_OUT - 1 :: train.HELD_OUT])
@@ -202,9 +204,9 @@ def trained(
         whole += train.preferences(problems[p], own.whole)
         steps += train.preferences(problems[p], [*own.steps, *own.whole])
         paths += [train.valued(problems[p], one) for one in own.every]
-    ppm, ranked = train.preference_model(run, f"{name}.ppm", policy, steps, held_out, sizes, key, progress)
-    orm, _ = train.preference_model(run, f"{name}.orm", policy, whole, (), sizes, key, progress)
-    pqm = train.regression_model(run, f"{name}.pqm", policy, paths, sizes, key, progress)
+    ppm, ranked = train.preference_model(run, f"{name}.ppm", reviewer, steps, held_out, sizes, key, progress)
+    orm, _ = train.preference_model(run, f"{name}.orm", reviewer, whole, (), sizes, key, progress)
+    pqm = train.regression_model(run, f"{name}.pqm", reviewer, paths, sizes, key, progress)
     if not run.done(f"{name}.data"):
         with run.stage(f"{name}.data"):
             counts |= {"prefixes": len(steps), "whole": len(whole), "paths": len(paths)}

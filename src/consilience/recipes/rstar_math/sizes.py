@@ -24,7 +24,7 @@ class Sizes:
     `value_batch` prefixes; what a round has found is gone through at most `passes` times. seeds: of a run.
     """
 
-    words: int = 8
+    words: int = 4
     twofold: float = 0.75
     shortest: int = 2
     deepest: int = 4
@@ -40,6 +40,7 @@ class Sizes:
     d_model: int = 64
     n_layers: int = 2
     base_steps: int = 600
+    review_steps: int = 1500
     sft_steps: int = 100
     value_steps: int = 120
     batch: int = 32
@@ -80,13 +81,16 @@ SCALES: Mapping[str, Sizes] = {
         d_model=32,
         n_layers=1,
         base_steps=2,
+        review_steps=2,
         sft_steps=2,
         value_steps=2,
         batch=4,
         value_batch=4,
     ),
     "laptop": Sizes(),
-    "study": Sizes(words=12, problems=400, test=200, base_steps=800, sft_steps=200, value_steps=300, seeds=5),
+    "study": Sizes(
+        words=8, problems=400, test=200, base_steps=800, review_steps=2500, sft_steps=200, value_steps=300, seeds=5
+    ),
     "gpu": Sizes(
         words=16,
         deepest=6,
@@ -95,6 +99,7 @@ SCALES: Mapping[str, Sizes] = {
         d_model=384,
         n_layers=8,
         base_steps=1500,
+        review_steps=1500,
         sft_steps=500,
         value_steps=800,
         batch=128,

@@ -12,7 +12,6 @@ from consilience.learn.batch import Group
 from consilience.learn.loop import Body, Stage, carry_out
 from consilience.learn.optim.adamw import adamw, warmup
 from consilience.learn.process_preference import (
-    Path,
     StepPreference,
     epochs_of,
     last_values,
@@ -29,12 +28,21 @@ from consilience.nn.decoder import Decoder
 from consilience.problem import Problem
 from consilience.recipes.rstar_math import world
 from consilience.recipes.rstar_math.sizes import Sizes
-from consilience.recipes.rstar_math.writer import corpus, known_words, lessons, prompt_of, spelled
+from consilience.recipes.rstar_math.writer import (
+    Valued,
+    corpus,
+    known_words,
+    lessons,
+    marked,
+    path_of,
+    prompt_of,
+    spelled,
+)
 from consilience.request import Progress
 from consilience.runs import Run
 from consilience.synth.evolve import Comparison, Trajectory
 
-BASE_LR, SFT_LR, VALUE_LR = 3e-3, 1e-3, 1e-3
+BASE_LR, REVIEW_LR, SFT_LR, VALUE_LR = 3e-3, 2e-3, 1e-3, 1e-3
 WARMUP, SAVE_EVERY, MICRO = 20, 100, 64
 HELD_OUT = 10
 """One problem in ten of a value model's is kept to measure how many pairs it ranks rightly."""
@@ -73,7 +81,7 @@ def _stage(run: Run, name: str, steps: int, body: Body, learner: Learner, progre
 
 def base(run: Run, sizes: Sizes, seed: int, progress: Progress) -> Decoder:
     """A decoder that has read `corpus`: it writes the format, copies numbers, and knows none of the problems' words."""
-    model, known = fresh(sizes, seed), known_words(sizes.twofold, np.random.default_rng((seed, 4)))
+    model, known = fresh(sizes, seed), _known(sizes, seed)
     learner = Learner(model, adamw(model.parameters()))
 
     def body(step: int) -> Mapping[str, float]:
@@ -82,6 +90,10 @@ def base(run: Run, sizes: Sizes, seed: int, progress: Progress) -> Decoder:
 
     _stage(run, "base", sizes.base_steps, body, learner, progress)
     return model
+
+
+def _known(sizes: Sizes, seed: int) -> world.Language:
+    return known_words(sizes.twofold, np.random.default_rng((seed, 4)))
 
 
 def policy(
@@ -127,21 +139,28 @@ def preferences(problem: Problem, found: Sequence[Comparison]) -> list[StepPrefe
     ]
 
 
-@dataclass(frozen=True, eq=False)
-class Valued:
-    """A path with the searched Q of each step, in [−1, 1]."""
-
-    path: Path
-    q: tuple[float, ...]
-
-
 def valued(problem: Problem, trajectory: Trajectory) -> Valued:
-    """A trajectory as a regression target."""
-    pieces = [spelled(node.text) for node in trajectory.nodes]
-    ends = np.cumsum([len(piece) for piece in pieces]) - 1
-    tokens = tuple(token for piece in pieces for token in piece)
-    path = Path(prompt_of(problem.question), tokens, tuple(int(end) for end in ends))
+    """A trajectory with its searched values, as a regression target."""
+    path = path_of(problem.question, [node.text for node in trajectory.nodes])
     return Valued(path, tuple(node.q for node in trajectory.nodes))
+
+
+def reviewer(run: Run, start: Decoder, sizes: Sizes, seed: int, progress: Progress) -> Decoder:
+    """What value models start from: the base model, after it has learnt to mark work about other words."""
+    model, known = placed(process_model_of(start, torch.Generator().manual_seed(seed))), _known(sizes, seed)
+    learner = Learner(model, adamw(model.parameters()))
+
+    def body(step: int) -> Mapping[str, float]:
+        batch = marked(sizes.words, known, sizes.depths, sizes.batch, np.random.default_rng((seed, 5, step)))
+        return _regress(learner, batch, _falling(REVIEW_LR, step, sizes.review_steps))
+
+    _stage(run, "reviewer", sizes.review_steps, body, learner, progress)
+    return model
+
+
+def _regress(learner: Learner[Decoder], batch: Sequence[Valued], lr: float) -> dict[str, float]:
+    targets_S = torch.tensor([q for one in batch for q in one.q])
+    return value_step(learner.model, learner.optimizer, [one.path for one in batch], targets_S, lr, MICRO)
 
 
 def preference_model(
@@ -154,8 +173,8 @@ def preference_model(
     seed: int,
     progress: Progress,
 ) -> tuple[Decoder, float | None]:
-    """A model trained on pairs, from a policy's weights, with its share of rightly ranked held-out pairs."""
-    model, learner = _value_model(start, seed)
+    """A model trained on pairs, from a reviewer's weights, with its share of rightly ranked held-out pairs."""
+    model, learner = _value_model(start)
     order, steps = _schedule(len(data), sizes, seed)
 
     def body(step: int) -> Mapping[str, float]:
@@ -170,14 +189,11 @@ def regression_model(
     run: Run, name: str, start: Decoder, data: Sequence[Valued], sizes: Sizes, seed: int, progress: Progress
 ) -> Decoder:
     """The baseline PQM: the same model, trained on the values of steps."""
-    model, learner = _value_model(start, seed)
+    model, learner = _value_model(start)
     order, steps = _schedule(len(data), sizes, seed)
 
     def body(step: int) -> Mapping[str, float]:
-        batch = [data[i] for i in order(step)]
-        targets_S = torch.tensor([q for one in batch for q in one.q])
-        paths = [one.path for one in batch]
-        return value_step(model, learner.optimizer, paths, targets_S, _falling(VALUE_LR, step, steps))
+        return _regress(learner, [data[i] for i in order(step)], _falling(VALUE_LR, step, steps))
 
     _stage(run, name, steps, body, learner, progress)
     return model
@@ -189,8 +205,8 @@ def _schedule(count: int, sizes: Sizes, seed: int) -> tuple[Callable[[int], list
     return epochs_of(max(1, count), sizes.value_batch, seed), steps
 
 
-def _value_model(start: Decoder, seed: int) -> tuple[Decoder, Learner]:
-    model = placed(process_model_of(start, torch.Generator().manual_seed(seed)))
+def _value_model(start: Decoder) -> tuple[Decoder, Learner[Decoder]]:
+    model = placed(copy_of(start))
     return model, Learner(model, adamw(model.parameters()))
 
 

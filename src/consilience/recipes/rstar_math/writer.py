@@ -10,6 +10,7 @@ import numpy as np
 
 from consilience.engine import Engine, Request
 from consilience.learn.batch import Group
+from consilience.learn.process_preference import Path
 from consilience.nn import tokenizer as tk
 from consilience.nn.template import Prompt, render
 from consilience.problem import Message
@@ -24,6 +25,8 @@ from consilience.trace import Call, Usage
 TOKENS = 40
 """Most tokens of a step."""
 ANSWERED = 0.25
+WRONG = 0.3
+"""Share of wrong steps in marked work; half of them would be right for the other kind, where the word is twofold."""
 
 
 def seed_of(*parts: int | str | None) -> int:
@@ -151,3 +154,45 @@ def corpus(
         program, answer = lessons(told.text(kind=bool(rng.random() < 0.5)), text)
         groups += [program, answer] if rng.random() < ANSWERED else [program]
     return groups
+
+
+@dataclass(frozen=True, eq=False)
+class Valued:
+    """A path with a value in [−1, 1] for each step."""
+
+    path: Path
+    q: tuple[float, ...]
+
+
+def path_of(question: str, steps: Sequence[str]) -> Path:
+    """Steps as a value model reads them, behind the whole question."""
+    pieces = [spelled(step) for step in steps]
+    ends = np.cumsum([len(piece) for piece in pieces]) - 1
+    return Path(
+        prompt_of(question), tuple(token for piece in pieces for token in piece), tuple(int(end) for end in ends)
+    )
+
+
+def marked(
+    words: int, known: world.Language, depths: tuple[int, int], count: int, rng: np.random.Generator
+) -> list[Valued]:
+    """Marked work that a reviewer has read, about words the problems do not use: a step is worth 1 while all is right,
+    and −1 from the first wrong one on."""
+    found: list[Valued] = []
+    for _ in range(count):
+        drawn = world.story(len(world.WORDS) - words, depths, rng)
+        told = replace(drawn, relations=tuple(replace(r, word=r.word + words) for r in drawn.relations))
+        steps, values = [f"{CODE}\nx = {told.start}"], [1.0]
+        for relation, line in zip(told.relations, known.lines(told), strict=True):
+            wrong = bool(rng.random() < WRONG)
+            steps.append(world.step_text(relation, _mistaken(known, relation, line, rng) if wrong else line))
+            values.append(-1.0 if wrong else values[-1])
+        found.append(Valued(path_of(told.text(), [f"{step}\n{END_OF_STEP}\n" for step in steps]), tuple(values)))
+    return found
+
+
+def _mistaken(known: world.Language, relation: world.Relation, line: int, rng: np.random.Generator) -> int:
+    others = {int(one) for one in known.meaning_WK[relation.word]} - {line}
+    if others and rng.random() < 0.5:
+        return others.pop()
+    return (line + int(rng.integers(1, len(world.LINES)))) % len(world.LINES)
