@@ -275,4 +275,7 @@ class Problem:
 
 def dumps(value: Any) -> str:
     """Canonical JSON: sorted keys, no spaces, no NaN; the form that hashes and files use."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _encode(value)
+
+
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode

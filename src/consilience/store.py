@@ -13,6 +13,7 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,16 @@ def key_of(model: str, messages: Sequence[Message], sampling: Sampling, index: i
         [message.role, [[p.text] if isinstance(p, Text) else [type(p).__name__, p.digest] for p in message.parts]]
         for message in messages
     ]
-    return hashlib.sha256(dumps([model, _canonical(sampling.to_json()), prompt, index]).encode()).hexdigest()
+    how = _canonical_sampling(sampling) if sampling.extra else _usual_sampling(sampling)
+    return hashlib.sha256(f"[{dumps(model)},{how},{dumps(prompt)},{index:d}]".encode()).hexdigest()
+
+
+def _canonical_sampling(sampling: Sampling) -> str:
+    return dumps(_canonical(sampling.to_json()))
+
+
+_usual_sampling = lru_cache(maxsize=128)(_canonical_sampling)
+"""Of samplings without `extra`, in which 1 and True would be equal and yet not the same."""
 
 
 def _canonical(value: Any) -> Any:

@@ -90,6 +90,12 @@ def test_text_cannot_be_moved_between_parts_or_messages_unnoticed(turns):
     assert same == (messages == joined)
 
 
+def test_true_is_not_one_in_what_a_policy_is_told_besides():
+    asked = (Message.user("How much is 2 + 2?"),)
+    keys = [key_of("m", asked, Sampling(seed=1, extra={"think": one}), 0) for one in (True, 1, 1.0)]
+    assert keys[0] != keys[1] == keys[2]
+
+
 def test_unusable_files_are_one_sentence(tmp_path):
     (tmp_path / "text").write_text("not a database, long enough to have a header " * 10)
     with pytest.raises(InputError, match="cannot use the trajectory store"):

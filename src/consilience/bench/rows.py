@@ -115,6 +115,9 @@ def unanswered(key: Key, status: Status, error: str, samples: Iterable[str], usa
     )
 
 
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+
+
 class RowLog:
     """Appends rows to a file. A row that `append` has written survives SIGKILL of the process; a torn last line, as a
     machine's crash may leave it, is cut off on opening."""
@@ -133,9 +136,7 @@ class RowLog:
             InputError: the disk is full or the file not writable.
         """
         with writing(self.path):
-            os.write(
-                self._file, (json.dumps(row.to_json(), ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
-            )
+            os.write(self._file, f"{_encode(row.to_json())}\n".encode("utf-8", "backslashreplace"))
 
     def close(self) -> None:
         """Flush to the disk and close."""
