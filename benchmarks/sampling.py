@@ -242,7 +242,7 @@ def main() -> None:
         chosen = arguments.case or list(range(len(CASES)))
         rates = measure(Path(folder) / "model", arguments.rounds, chosen)
     config = {
-        "command": "python benchmarks/sampling.py --record",
+        "command": " ".join(["python benchmarks/sampling.py", *sys.argv[1:]]),
         "created": time.strftime("%Y-%m-%d"),
         "machine": machine(),
     }
