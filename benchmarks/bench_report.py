@@ -2,9 +2,9 @@
 
     python benchmarks/bench_report.py [--results N] [--rounds N] [--record]
 
-A scripted policy answers picture problems of the digits world, so that samples, store, page and shards are those of a
-real run. Headless Chromium opens the page from disk. Opening is the browser's own figure from navigation to the end of
-the load event; filtering is the time of one change of a filter, layout included.
+The run is real: a script answers picture problems of the digits world and a few hostile texts; samples, store, page and
+shards are what the runner and the report make of it. Headless Chromium opens the page from disk. Opening is the
+browser's own figure from navigation to the end of the load event; filtering is one change of a filter, layout included.
 """
 
 from __future__ import annotations
@@ -18,20 +18,13 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "serve"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "report"))
 
+from bench_example import make_run
 from browser import browser
 
 from _record import leave
-from consilience.bench.benchmark import LoadRequest
-from consilience.bench.matrix import Matrix
-from consilience.bench.rows import RowLog
-from consilience.bench.runner import run_matrix
-from consilience.bench.session import STORE, config_of, open_session, summarise
-from consilience.bench.worlds import world_benchmark
-from consilience.policy.scripted import Reply, ScriptedPolicy
-from consilience.protocols import Sampling
 from consilience.report.bench import SHARDS, build_bench_report
-from consilience.store import Store
 
 PROBLEMS = 250
 READY = "!!window.benchFilter && document.readyState === 'complete'"
@@ -44,29 +37,6 @@ CHOICES = (
     "[name=text]').value='count'",
     "[name=outcome]').value='wrong'",
 )
-
-
-def run(directory: Path, results: int) -> None:
-    """A finished run of as many results, half of them by a vote of two."""
-
-    def script(messages: object, seed: int) -> Reply:
-        return Reply(f"I look.<box><10><20><40><60></box></think>{seed % 7}", tokens=12)
-
-    policy = ScriptedPolicy(script, prefers_batch=False)
-    benchmark = world_benchmark("digits", LoadRequest(limit=PROBLEMS, variant="image+count"))
-    repetitions = -(-results // (2 * PROBLEMS))
-    sampling = Sampling(max_tokens=64, seed=0)
-    matrix = Matrix((benchmark,), {"scripted": policy}, ("direct", "vote:2"), sampling, repetitions)
-
-    async def work() -> None:
-        config = config_of(matrix, command="consilience bench digits:image+count")
-        with open_session(directory, config, matrix, resume=False) as session, Store(directory / STORE) as store:
-            log = RowLog(session.rows_path)
-            await run_matrix(matrix, store, log)
-            log.close()
-            summarise(session, matrix, store)
-
-    asyncio.run(work())
 
 
 async def look(page_path: Path) -> tuple[float, float]:
@@ -91,7 +61,7 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder) / "run"
-        run(directory, args.results)
+        make_run(directory, PROBLEMS, samples=-(-args.results // (2 * PROBLEMS)))
         began = time.perf_counter()
         path = build_bench_report(directory)
         built = time.perf_counter() - began

@@ -10,62 +10,21 @@ import pytest
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "serve"))
 
+from bench_example import make_run
 from browser import PROGRAM, browser
 
-from consilience.bench.benchmark import Benchmark, LoadRequest
-from consilience.bench.matrix import Matrix
-from consilience.bench.rows import RowLog
-from consilience.bench.runner import run_matrix
-from consilience.bench.session import ROWS, STORE, config_of, open_session, summarise
-from consilience.bench.worlds import world_benchmark
+from consilience.bench.session import ROWS, STORE
 from consilience.errors import InputError
-from consilience.policy.scripted import Reply, ScriptedPolicy
-from consilience.problem import Problem, Text
-from consilience.protocols import Sampling
 from consilience.report import bench
 from consilience.report.bench import build_bench_report, render
 from consilience.report.bench_data import details, index_of, read_asked, sharded
 from consilience.store import Store
-from consilience.verify.check import AnswerVerifier
 
 needs_browser = pytest.mark.skipif(
     PROGRAM is None and not os.environ.get("CI"), reason="needs Chromium (required in continuous integration)"
 )
-NASTY = "</script><img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
 READY = "!!window.benchFilter && document.readyState === 'complete'"
 COUNT = "document.querySelector('.finder output').textContent"
-
-
-def script(messages, seed):
-    text = messages[-1].text
-    if "strange" in text:
-        return Reply(f"I say {NASTY}</think>{NASTY}", tokens=9)
-    return Reply(f"I look.<box><10><20><40><60></box></think>{seed % 3}", tokens=10 + seed)
-
-
-def make_run(directory, pictures=6, strange=2, samples=40):
-    """A run with pictures, a benchmark of hostile texts, two strategies and 640 results."""
-    hostile = tuple(
-        Problem(f"odd/{i}", "odd", "ask", "text", (Text(f"strange {i} {NASTY}"),), NASTY, "string")
-        for i in range(strange)
-    )
-    benchmarks = (
-        world_benchmark("digits", LoadRequest(limit=pictures, variant="image+count")),
-        Benchmark("odd", hostile, AnswerVerifier()),
-    )
-    policy = ScriptedPolicy(script, prefers_batch=False)
-    matrix = Matrix(benchmarks, {"scripted": policy}, ("direct", "vote:2"), Sampling(max_tokens=64, seed=0), samples)
-
-    async def work():
-        config = config_of(matrix, command="consilience bench digits odd")
-        with open_session(directory, config, matrix, resume=False) as session, Store(directory / STORE) as store:
-            log = RowLog(session.rows_path)
-            await run_matrix(matrix, store, log)
-            log.close()
-            summarise(session, matrix, store)
-
-    asyncio.run(work())
-    return directory
 
 
 @pytest.fixture(scope="module")
