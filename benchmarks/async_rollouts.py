@@ -99,7 +99,9 @@ def train(bound: int, seed: int, updates: int, threads: int, actors: int, dev: i
     values = Learner(value_model, adamw(value_model.parameters()))
     schedule = Schedule(updates, PARTS, bound, drain=updates, by_arrival=True)
     crew = ProcessCrew("async_rollouts:make", {"seed": seed}, actors, bound)
-    config = RlConfig(lam=sizes.lam, critic_batches=sizes.critic_batches, normalise=sizes.normalise, micro=16)
+    config = RlConfig(
+        lam=sizes.lam, critic_batches=sizes.critic_batches, normalise=sizes.normalise, micro=sizes.rl_micro
+    )
     found = []
     began = ended = 0.0
     with Rollouts(crew, schedule) as rollouts:

@@ -41,7 +41,7 @@ from consilience.recipes.step_r1_v_mini.rewards import reward
 from consilience.worlds.setting import entropy
 
 TARGET = 1.5
-PROBLEMS, SAMPLES, TOKENS, MICRO = 32, 8, 192, 16
+PROBLEMS, SAMPLES, TOKENS, MICRO = 32, 8, 192, 8
 LR = 1e-4, 1e-3
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from consilience import claims as ledger
+from consilience.errors import InputError
 from consilience.learn.rollout import text_of
 from consilience.nn.template import response_tokens
 from consilience.problem import Problem
@@ -255,6 +256,14 @@ def test_batch_arithmetic_in_words() -> None:
         "8 problems × 4 samples = 32 rollouts a step, 300 steps, 9,600 rollouts in all; "
         "1 actor step and 2 critic steps each."
     )
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_critic_takes_as_many_steps_as_are_announced(scale: str) -> None:
+    sizes = SCALES[scale]
+    assert -(-sizes.problems // sizes.rl_micro) >= sizes.critic_batches
+    with pytest.raises(InputError, match=r"critic_batches=9 .* critic_batches=8"):
+        sizes_of(scale, False, {"problems": 8, "critic_batches": 9})
 
 
 def test_a_whole_number_is_a_rate_too() -> None:

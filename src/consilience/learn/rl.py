@@ -26,8 +26,8 @@ class RlConfig:
     """Settings of one update.
 
     actor_steps: optimizer steps a rollout; above 1 the later ones are off-policy and clipped by `clip`.
-    critic_batches: mini-batches (steps) of the critic a rollout. normalise: advantages over the whole "batch",
-    each "modality" by itself, or "none". micro: prompts a forward pass.
+    critic_batches: mini-batches (steps) of the critic a rollout, at most one a forward pass. normalise: advantages
+    over the whole "batch", each "modality" by itself, or "none". micro: prompts a forward pass.
     """
 
     gamma: float = 1.0

@@ -88,9 +88,7 @@ SCALES: Mapping[str, Sizes] = {
         value_batch=4,
     ),
     "laptop": Sizes(),
-    "study": Sizes(
-        words=8, problems=400, test=200, base_steps=800, review_steps=2500, sft_steps=200, value_steps=300, seeds=5
-    ),
+    "study": Sizes(problems=400, test=200, value_steps=300, seeds=5),
     "gpu": Sizes(
         words=16,
         deepest=6,

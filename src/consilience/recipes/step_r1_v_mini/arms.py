@@ -165,7 +165,9 @@ def _reinforce(run: Run, model: Decoder, arm: Arm, sizes: Sizes, seed: int, prog
         {"share": dict(quota.share), "best": {}, "signs": []},
         ("accuracy", "reward"),
     )
-    config = RlConfig(lam=sizes.lam, critic_batches=sizes.critic_batches, normalise=sizes.normalise, micro=MICRO // 2)
+    config = RlConfig(
+        lam=sizes.lam, critic_batches=sizes.critic_batches, normalise=sizes.normalise, micro=sizes.rl_micro
+    )
 
     def update(step: int) -> Mapping[str, float]:
         memory = stage.memory

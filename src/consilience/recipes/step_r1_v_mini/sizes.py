@@ -17,7 +17,8 @@ class Sizes:
 
     eyes_steps × eyes_batch: pictures for the vision stem. sft_steps: at most; the warm start ends `sft_patience`
     evaluations after the dev score last gained `sft_gain`, then cools down for `sft_cooldown` steps.
-    rl_steps × problems × samples: rollouts; the control sees as many demonstrations. test: problems a cell; subset: how
+    rl_steps × problems × samples: rollouts; the control sees as many demonstrations. critic_batches: steps of the
+    critic a rollout, each on its share of the problems. test: problems a cell; subset: how
     many of them are also answered greedily and 16 times. dev: problems a modality at each evaluation during training.
     """
 
@@ -42,7 +43,7 @@ class Sizes:
     actor_lr: float = 1e-4
     critic_lr: float = 1e-3
     dpo_lr: float = 2e-4
-    critic_batches: int = 4
+    critic_batches: int = 2
     lam: float = 1.0
     normalise: str = "modality"
     brief: float = 0.25
@@ -50,6 +51,11 @@ class Sizes:
     n_layers: int = 4
     level: str = "easy"
     ood: str = "wide"
+
+    @property
+    def rl_micro(self) -> int:
+        """Prompts of a forward pass of PPO and GRPO: small enough for every step of the critic to have one."""
+        return min(8, self.problems // self.critic_batches)
 
 
 SCALES: Mapping[str, Sizes] = {
@@ -68,7 +74,7 @@ SCALES: Mapping[str, Sizes] = {
     "gpu": Sizes(
         eyes_steps=2000, sft_steps=4000, sft_cooldown=1000, sft_patience=5, rl_steps=300, problems=256, samples=16,
         test=2000, subset=500, dev=500, eyes_batch=512, sft_batch=512, d_model=384, n_layers=6, level="medium",
-        ood="ood", eyes_lr=2e-3, sft_lr=2e-3, actor_lr=1e-4, critic_lr=5e-4,
+        ood="ood", eyes_lr=2e-3, sft_lr=2e-3, actor_lr=1e-4, critic_lr=5e-4, critic_batches=4,
     ),
 }  # fmt: skip
 
@@ -103,6 +109,11 @@ def _check(sizes: Sizes) -> None:
         raise InputError("samples=1 leaves a group without spread; the nearest valid setting is samples=2.")
     if sizes.problems < 2:
         raise InputError("problems=1 cannot hold both modalities; the nearest valid setting is problems=2.")
+    if sizes.critic_batches > sizes.problems:
+        raise InputError(
+            f"critic_batches={sizes.critic_batches} splits {sizes.problems} problems; the nearest valid setting is "
+            f"critic_batches={sizes.problems}."
+        )
     if sizes.normalise not in ("batch", "modality", "none"):
         raise InputError(f"normalise={sizes.normalise!r} is none of batch, modality, none.")
     if sizes.sft_cooldown >= sizes.sft_steps:
