@@ -4,10 +4,11 @@
 
 Both sides are the same code: problems, actors in processes, truncated importance weights, number of samples. The
 synchronous side has staleness bound 0: all actors sample with fresh weights, then the learner learns while they wait.
-The learner's threads are searched for each side (1, 2) on the first seed; then every seed runs both sides, one after
-the other. With --critic it is PPO, whose learner has more than twice the work: two cores gain little where learning
-alone takes longer than both share. Accuracy is that of the dev split before and after, one sample a problem at
-temperature 1.
+Each side runs at its best of the learner's threads (1, 2), the actors, and the tasks an update is sampled in, searched
+before the first seed: one actor beside the learner, or two that share all cores with it; few large tasks or more small
+ones. Then every seed runs both sides, one after the other. With --critic it is PPO, whose learner has more than twice
+the work: two cores gain little where learning alone takes longer than both share. Accuracy is that of the dev split
+before and after, one sample a problem at temperature 1.
 """
 
 from __future__ import annotations
@@ -41,10 +42,25 @@ from consilience.recipes.step_r1_v_mini.sizes import SCALES
 from consilience.worlds.setting import entropy
 
 TARGET, MARGIN = 1.3, 2.0
-PROBLEMS, SAMPLES, TOKENS, PARTS = 32, 8, 192, 4
+PROBLEMS, SAMPLES, TOKENS = 32, 8, 192
 LEVEL = "medium"
 WARM = 2
 """Updates that are not timed: actors start, the queue fills."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a side divides the work: the learner's threads, actors, tasks an update."""
+
+    threads: int
+    actors: int
+    parts: int
+
+    def __str__(self) -> str:
+        return f"{self.threads}, {self.actors}, {self.parts}"
+
+
+SETTINGS = [Setting(threads, *crew) for threads in (1, 2) for crew in ((1, 1), (2, 2), (2, 4))]
 
 
 def nano() -> Decoder:
@@ -53,13 +69,12 @@ def nano() -> Decoder:
 
 def make(settings: Mapping[str, Any]) -> Actor:
     """An actor: a part of the problems of an update, alternating between text and pictures."""
-    model, seed = nano(), settings["seed"]
+    model, seed, count = nano(), settings["seed"], PROBLEMS // settings["parts"]
     engine, judge = Engine(model, rows=512), reward("answer", ())
 
     def sample(task: int) -> Rollout:
         engine.refresh()
-        count = PROBLEMS // PARTS
-        keys = [("async", seed, task, i) for i in range(count)]
+        keys = [("async", seed, task * count + i) for i in range(count)]
         asked = tuple(problems.fresh(k, problems.MODALITIES[i % 2], (LEVEL,)) for i, k in enumerate(keys))
         seeds = [entropy(*key, "sampling") >> 2 for key in keys]
         return measure.sample(engine, asked, seeds, SAMPLES, TOKENS, judge)
@@ -89,16 +104,16 @@ class Outcome:
     accuracy: float
 
 
-def train(bound: int, seed: int, updates: int, threads: int, actors: int, dev: int, critic: bool) -> Outcome:
+def train(bound: int, seed: int, updates: int, setting: Setting, dev: int, critic: bool) -> Outcome:
     """One side, one seed."""
-    torch.set_num_threads(threads)
+    torch.set_num_threads(setting.threads)
     sizes = SCALES["laptop"]
     model = nano()
     actor = Learner(model, adamw(model.parameters()))
     value_model = critic_of(model, torch.Generator().manual_seed(seed))
     values = Learner(value_model, adamw(value_model.parameters()))
-    schedule = Schedule(updates, PARTS, bound, drain=updates, by_arrival=True)
-    crew = ProcessCrew("async_rollouts:make", {"seed": seed}, actors, bound)
+    schedule = Schedule(updates, setting.parts, bound, drain=updates, by_arrival=True)
+    crew = ProcessCrew("async_rollouts:make", {"seed": seed, "parts": setting.parts}, setting.actors, bound)
     config = RlConfig(
         lam=sizes.lam, critic_batches=sizes.critic_batches, normalise=sizes.normalise, micro=sizes.rl_micro
     )
@@ -126,14 +141,15 @@ def train(bound: int, seed: int, updates: int, threads: int, actors: int, dev: i
     )
 
 
-def best_threads(bound: int, actors: int, critic: bool) -> int:
-    """Learner threads with which a side is faster."""
-    rates = {n: train(bound, 0, WARM + bound + 3, n, actors, 0, critic).rate for n in (1, 2)}
-    print(f"bound {bound}: samples/s by learner threads {rates}", file=sys.stderr, flush=True)
+def best(bound: int, critic: bool) -> Setting:
+    """The setting with which a side is fastest."""
+    rates = {setting: train(bound, 0, WARM + bound + 5, setting, 0, critic).rate for setting in SETTINGS}
+    shown = "; ".join(f"({setting}) {rate:.0f}" for setting, rate in rates.items())
+    print(f"bound {bound}: samples/s by (learner threads, actors, tasks): {shown}", file=sys.stderr, flush=True)
     return max(rates, key=rates.__getitem__)
 
 
-def table(before: list[float], found: Mapping[int, list[Outcome]], threads: Mapping[int, int]) -> dict[str, Any]:
+def table(before: list[float], found: Mapping[int, list[Outcome]], chosen: Mapping[int, Setting]) -> dict[str, Any]:
     bound = max(found)
     rows: list[list[Any]] = []
     for side, name in ((0, "synchronous"), (bound, "asynchronous")):
@@ -145,7 +161,7 @@ def table(before: list[float], found: Mapping[int, list[Outcome]], threads: Mapp
                 mean(o.waited for o in outs),
                 f"{mean(o.staleness for o in outs):.2f} (≤ {max(o.staleness_max for o in outs):.0f})",
                 mean(o.accuracy for o in outs),
-                threads[side],
+                str(chosen[side]),
             ]
         )
     ratios = [a.rate / s.rate for s, a in zip(found[0], found[bound], strict=True)]
@@ -158,7 +174,14 @@ def table(before: list[float], found: Mapping[int, list[Outcome]], threads: Mapp
         between = f" (mean with 95 % t interval {interval.low:.1f} to {interval.high:.1f})"
     return {
         "title": "Training nano with asynchronous rollouts",
-        "columns": ["", "samples/s", "learner waited, s an update", "staleness", "dev accuracy, %", "learner threads"],
+        "columns": [
+            "",
+            "samples/s",
+            "learner waited, s an update",
+            "staleness",
+            "dev accuracy, %",
+            "threads, actors, tasks",
+        ],
         "rows": rows,
         "note": f"{len(ratios)} seeds; {PROBLEMS} problems × {SAMPLES} samples an update, equal samples on both sides; "
         f"before training {mean(before):.1f} %; accuracy differences by seed "
@@ -171,23 +194,20 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--updates", type=int, default=24)
     parser.add_argument("--bound", type=int, default=2, help="staleness bound of the asynchronous side")
-    parser.add_argument("--actors", type=int, default=2)
     parser.add_argument("--critic", action="store_true", help="PPO with a critic instead of GRPO")
     parser.add_argument("--dev", type=int, default=1000, help="dev problems a modality")
     parser.add_argument("--record", action="store_true", help="write the section into RESULTS.md")
     arguments = parser.parse_args()
     sides = (0, arguments.bound)
-    threads = {side: best_threads(side, arguments.actors, arguments.critic) for side in sides}
+    chosen = {side: best(side, arguments.critic) for side in sides}
     before: list[float] = []
     found: dict[int, list[Outcome]] = {side: [] for side in sides}
     for seed in range(1, arguments.seeds + 1):
         before.append(accuracy(nano(), seed, arguments.dev))
         for side in sides if seed % 2 else sides[::-1]:
-            found[side].append(
-                train(side, seed, arguments.updates, threads[side], arguments.actors, arguments.dev, arguments.critic)
-            )
+            found[side].append(train(side, seed, arguments.updates, chosen[side], arguments.dev, arguments.critic))
             print(f"seed {seed}, bound {side}: {found[side][-1]}", file=sys.stderr, flush=True)
-    leave("async-rollouts", [table(before, found, threads)], record=arguments.record)
+    leave("async-rollouts", [table(before, found, chosen)], record=arguments.record)
 
 
 if __name__ == "__main__":

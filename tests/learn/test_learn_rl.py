@@ -14,7 +14,17 @@ from consilience.learn import losses
 from consilience.learn.batch import Group, by_length, collate
 from consilience.learn.forward import values
 from consilience.learn.optim.adamw import adamw, apply
-from consilience.learn.rl import Learner, RlConfig, grpo_update, policy_steps, ppo_update, terminal_rewards
+from consilience.learn.rl import (
+    Learner,
+    RlConfig,
+    grpo_update,
+    policy_steps,
+    ppo_update,
+    recorded,
+    telling,
+    terminal_rewards,
+    unrun_entropy,
+)
 from consilience.learn.rollout import Rollout
 from consilience.learn.state import copy_of, critic_of
 from consilience.nn.attention import attend_causal
@@ -66,6 +76,34 @@ def test_the_step_is_the_policy_gradient(monkeypatch: pytest.MonkeyPatch) -> Non
     for (name, moved), start in zip(actor.named_parameters(), twin.parameters(), strict=True):
         assert start.grad is not None
         assert torch.allclose(moved.detach() - start.detach(), start.grad, atol=1e-5), name
+
+
+def test_groups_without_spread_are_not_run_and_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    no_mixed_precision(monkeypatch)
+    rollout = example()
+    rewards = [0.7] * 8 + [0.0, 0.5] * 4
+    rollout = replace(rollout, verdicts=rollout_of(rollout.groups, rewards).verdicts)
+    ran = [i for indices, _ in telling(rollout, 3) for i in indices]
+    assert sorted(ran) == [2, 3]
+
+    actor, twin = (Learner(m, torch.optim.SGD(m.parameters(), lr=0.0)) for m in (tiny(eyes=True), tiny(eyes=True)))
+    numbers = grpo_update(actor, rollout, RlConfig(), 1.0)
+    micro = list(by_length(rollout.groups, 32))
+    advantage_BG = losses.group_advantages(rollout.rewards_BG)
+    whole = [advantage_BG[i].reshape(-1).repeat_interleave(b.response_lengths_N) for i, b in micro]
+    expected = policy_steps(twin, [b for _, b in micro], whole, rollout, RlConfig(), 1.0)
+    for ours, theirs in zip(actor.model.parameters(), twin.model.parameters(), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-6)
+    assert numbers["policy_loss"] == pytest.approx(expected["policy_loss"], abs=1e-6)
+
+
+def test_the_entropy_of_what_is_not_run_is_its_surprisal() -> None:
+    rollout = rollout_of(ragged_groups(2), [1.0] * 4 + [0.0, 1.0] * 2)
+    (drawn,) = recorded(rollout, list(telling(rollout, 9)))
+    every = sum(p for row in rollout.logprobs for p in row)
+    assert unrun_entropy(rollout, [drawn]) == pytest.approx((float(drawn.sum()) - every) / sum(rollout.lengths))
+    flat = rollout_of(ragged_groups(2), [1.0] * 8)
+    assert [indices for indices, _ in telling(flat, 9)] == [[0]]
 
 
 def test_micro_batches_change_nothing_but_rounding(monkeypatch: pytest.MonkeyPatch) -> None:

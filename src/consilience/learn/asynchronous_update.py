@@ -44,7 +44,7 @@ def truncated_ppo_update(
     batches, states, advantages = _prepared(critic, rollout, config)
     return {
         "explained_variance": losses.explained_variance(torch.cat(states.values), torch.cat(states.targets)),
-        **_actor_step(actor, batches, advantages, states.drawn, config, actor_lr, cap),
+        **_actor_step(actor, batches, advantages, states.drawn, rollout, config, actor_lr, cap),
         **rl.critic_steps(critic, batches, states.values, states.targets, config, critic_lr),
     }
 
@@ -59,11 +59,11 @@ def truncated_grpo_update(
     """
     by_response_BG = losses.group_advantages(rollout.rewards_BG)
     batches, advantages, drawn = [], [], []
-    for indices, batch in by_length(rollout.groups, config.micro):
+    for indices, batch in rl.telling(rollout, config.micro):
         batches.append(batch)
         advantages.append(by_response_BG[indices].reshape(-1).repeat_interleave(batch.response_lengths_N))
         drawn.append(_recorded(rollout, indices))
-    return _actor_step(actor, batches, advantages, drawn, config, actor_lr, cap)
+    return _actor_step(actor, batches, advantages, drawn, rollout, config, actor_lr, cap)
 
 
 def _actor_step(
@@ -71,13 +71,14 @@ def _actor_step(
     batches: Sequence[Batch],
     advantages: Sequence[Tensor],
     drawn: Sequence[Tensor],
+    rollout: Rollout,
     config: RlConfig,
     lr: float,
     cap: float,
 ) -> dict[str, float]:
     if config.actor_steps != 1:
         raise InputError(f"truncated weights allow one actor step a rollout, not actor_steps={config.actor_steps}.")
-    tokens = sum(len(a) for a in advantages)
+    tokens = sum(rollout.lengths)
     device = next(actor.model.parameters()).device
     olds, total, entropy = [], 0.0, 0.0
     for batch, advantage_M, drawn_M in zip(batches, advantages, drawn, strict=True):
@@ -94,7 +95,7 @@ def _actor_step(
     lengths_N = torch.cat([batch.response_lengths_N for batch in batches])
     return {
         "policy_loss": total,
-        "entropy": entropy,
+        "entropy": entropy + rl.unrun_entropy(rollout, drawn),
         "grad_norm": norm,
         **off_policy.mismatch(old_M, drawn_M, lengths_N),
         "truncated_weights": off_policy.truncated_share(old_M, drawn_M, cap),

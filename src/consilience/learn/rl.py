@@ -7,7 +7,7 @@ entropy term, advantages normalised over all tokens of the rollout batch, one ac
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -100,14 +100,31 @@ def ppo_update(
 
 
 def grpo_update(actor: Learner, rollout: Rollout, config: RlConfig, actor_lr: float) -> dict[str, float]:
-    """One GRPO update in place: group-normalised rewards on every token of a response, no KL term."""
-    micro = list(by_length(rollout.groups, config.micro))
+    """One GRPO update in place: group-normalised rewards on every token of a response, no KL term. Groups without
+    spread have no gradient and are not run (`telling`)."""
+    micro = list(telling(rollout, config.micro))
     by_response_BG = losses.group_advantages(rollout.rewards_BG)
     advantages = [
         by_response_BG[indices].reshape(-1).repeat_interleave(batch.response_lengths_N) for indices, batch in micro
     ]
     batches = [batch for _, batch in micro]
     return policy_steps(actor, batches, advantages, rollout, config, actor_lr, recorded(rollout, micro))
+
+
+def telling(rollout: Rollout, prompts_per_batch: int) -> Iterator[tuple[list[int], Batch]]:
+    """`by_length` of the groups whose rewards differ, the only ones with a gradient; of the first one if none does."""
+    rewards_BG = rollout.rewards_BG
+    chosen = (rewards_BG != rewards_BG[:, :1]).any(1).nonzero()[:, 0].tolist() or [0]
+    for places, batch in by_length([rollout.groups[i] for i in chosen], prompts_per_batch):
+        yield [chosen[place] for place in places], batch
+
+
+def unrun_entropy(rollout: Rollout, drawn: Sequence[Tensor]) -> float:
+    """What the responses that are not run add to the mean entropy a token (nats): their surprisal as the sampler
+    recorded it, whose expectation the entropy is. drawn: what it recorded of those that are run (`recorded`)."""
+    every = [p for row in rollout.logprobs for p in row]
+    run = torch.cat(list(drawn))
+    return float(run.double().sum() - sum(every)) / len(every) if len(run) < len(every) else 0.0
 
 
 def recorded(rollout: Rollout, micro: Sequence[tuple[Sequence[int], Batch]]) -> list[Tensor]:
@@ -126,11 +143,12 @@ def policy_steps(
     lr: float,
     drawn: Sequence[Tensor] = (),
 ) -> dict[str, float]:
-    """`actor_steps` clipped policy-gradient steps over the whole rollout, loss = mean over response tokens.
+    """`actor_steps` clipped policy-gradient steps, loss = mean over all response tokens of the rollout.
 
-    drawn: what the sampler recorded (`recorded`); `gap`, its mean distance from the trainer's own, is reported then.
+    batches may leave out groups without a gradient. drawn: what the sampler recorded of them (`recorded`); `gap`, its
+    mean distance from the trainer's own, is reported then.
     """
-    tokens = sum(len(a) for a in advantages)
+    tokens = sum(rollout.lengths)
     old: list[Tensor] = []
     stats: dict[str, float] = {}
     device = next(actor.model.parameters()).device
@@ -149,6 +167,7 @@ def policy_steps(
         if step == 0:
             stats = {"policy_loss": total, "entropy": entropy, "grad_norm": norm}
             if drawn:
+                stats["entropy"] += unrun_entropy(rollout, drawn)
                 stats["gap"] = float((torch.cat(old).cpu() - torch.cat(list(drawn))).abs().mean())
     return {**stats, "clip_fraction": clipped}
 
