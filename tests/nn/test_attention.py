@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
 
-from consilience.nn.attention import SharedPrompt, attend_causal, attention, causal
+from consilience.nn.attention import SharedPrompt, attend_causal, attention, causal, packed
 from consilience.nn.config import ModelConfig
 from consilience.nn.decoder import Decoder
+
+Hidden = Callable[[Decoder, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 @pytest.mark.parametrize(("h", "k"), [(4, 1), (4, 2), (4, 4)])
@@ -40,6 +44,21 @@ def shared_hidden(
     return model(model.embed(responses), positions, shared.attend_responses)
 
 
+def packed_hidden(
+    model: Decoder, prompts: torch.Tensor, lengths: torch.Tensor, responses: torch.Tensor
+) -> torch.Tensor:
+    """`shared_hidden` on real tokens alone."""
+    group, (n, r) = len(responses) // len(prompts), responses.shape
+    shared = SharedPrompt(lengths, model.config.n_layers)
+    places = torch.arange(prompts.shape[1]).expand_as(prompts)
+    real = places < lengths[:, None]
+    model.fill(model.embed(prompts[real][None]), places[real][None], packed(shared.attend_prompt, real))
+    positions = lengths.repeat_interleave(group)[:, None] + torch.arange(r)
+    look = packed(shared.attend_responses, torch.ones(n, r, dtype=torch.bool))
+    hidden = model(model.embed(responses.reshape(1, -1)), positions.reshape(1, -1), look)
+    return hidden.view(n, r, -1)
+
+
 def separate_hidden(
     model: Decoder, prompts: torch.Tensor, lengths: torch.Tensor, responses: torch.Tensor
 ) -> torch.Tensor:
@@ -53,21 +72,36 @@ def separate_hidden(
 
 
 @pytest.mark.parametrize("kv_heads", [1, 2, 4])
-def test_shared_prompt_equals_separate_rows(kv_heads: int) -> None:
+@pytest.mark.parametrize("hidden", [shared_hidden, packed_hidden])
+def test_shared_prompt_equals_separate_rows(hidden: Hidden, kv_heads: int) -> None:
     case = make(kv_heads)
     with torch.no_grad():
-        assert torch.allclose(shared_hidden(*case), separate_hidden(*case), atol=1e-5)
+        assert torch.allclose(hidden(*case), separate_hidden(*case), atol=1e-5)
+
+
+def test_packed_responses_of_different_lengths_equal_separate_rows() -> None:
+    model, prompts, lengths, responses = make(2)
+    real = torch.arange(5) < torch.tensor([5, 1, 3, 4, 2, 5])[:, None]
+    shared = SharedPrompt(lengths, model.config.n_layers)
+    positions = lengths.repeat_interleave(2)[:, None] + torch.arange(5)
+    with torch.no_grad():
+        model.fill(model.embed(prompts), torch.arange(9).expand_as(prompts), shared.attend_prompt)
+        look = packed(shared.attend_responses, real)
+        found = model(model.embed(responses[real][None]), positions[real][None], look)[0]
+        expected = separate_hidden(model, prompts, lengths, responses)[real]
+    assert torch.allclose(found, expected, atol=1e-5)
 
 
 def test_shared_prompt_has_the_same_gradients() -> None:
     """Gradients reach the prompt through the shared keys and values."""
     gradients = []
-    for hidden in (shared_hidden, separate_hidden):
+    for hidden in (shared_hidden, packed_hidden, separate_hidden):
         case = make(2)
         case[0].double()
         weights = torch.linspace(-1, 1, 32, dtype=torch.float64)
         (hidden(*case) @ weights).sin().sum().backward()
         gradients.append([p.grad for p in case[0].parameters()])
-    for a, b in zip(*gradients, strict=True):
-        assert a is not None
-        assert torch.allclose(a, b, rtol=1e-9, atol=1e-12)
+    for together, packed_, apart in zip(*gradients, strict=True):
+        assert together is not None
+        assert torch.allclose(together, apart, rtol=1e-9, atol=1e-12)
+        assert torch.allclose(packed_, apart, rtol=1e-9, atol=1e-12)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from consilience.learn.batch import Batch
-from consilience.nn.attention import SharedPrompt
+from consilience.nn.attention import SharedPrompt, packed
 from consilience.nn.decoder import Decoder
 
 LOGITS_AT_ONCE = 1 << 24
@@ -41,16 +41,20 @@ def precision(device: torch.device) -> AbstractContextManager[object]:
 
 
 def response_hidden(model: Decoder, batch: Batch) -> Tensor:
-    """Hidden states (M, D) from which each response token is predicted. Every prompt is computed once."""
+    """Hidden states (M, D) from which each response token is predicted. Every prompt is computed once, and padding is
+    computed nowhere but in attention."""
     device = next(model.parameters()).device
     shared = SharedPrompt(batch.lengths_B.to(device), model.config.n_layers)
-    prompts_BP = batch.prompts_BP.to(device)
-    positions_BP = torch.arange(prompts_BP.shape[1], device=device)[None].expand_as(prompts_BP)
-    model.fill(model.embed(prompts_BP, batch.pictures), positions_BP, shared.attend_prompt)
-    inputs_NR = batch.inputs_NR.to(device)
-    hidden_NRD = model(model.embed(inputs_NR), batch.positions_NR.to(device), shared.attend_responses)
-    hidden_MD: Tensor = hidden_NRD[batch.real_NR.to(device)]
-    return hidden_MD
+    places_P = torch.arange(batch.prompts_BP.shape[1])
+    prompt_BP, real_NR = places_P < batch.lengths_B[:, None], batch.real_NR
+    places_1T = places_P.expand_as(prompt_BP)[prompt_BP][None]
+    prompts_1T, inputs_1M = batch.prompts_BP[prompt_BP][None], batch.inputs_NR[real_NR][None]
+    positions_1M = batch.positions_NR[real_NR][None]
+    look = packed(shared.attend_prompt, prompt_BP.to(device))
+    model.fill(model.embed(prompts_1T.to(device), batch.pictures), places_1T.to(device), look)
+    look = packed(shared.attend_responses, real_NR.to(device))
+    hidden_1MD: Tensor = model(model.embed(inputs_1M.to(device)), positions_1M.to(device), look)
+    return hidden_1MD[0]
 
 
 def token_stats(model: Decoder, batch: Batch) -> TokenStats:

@@ -1,9 +1,12 @@
 """Who sees whom: attention over whole rows, and over responses that share one prompt.
 
-Shape letters as in decoder.py, plus: P prompt tokens, R response tokens, G responses a prompt.
+Shape letters as in decoder.py, plus: P prompt tokens, R response tokens, G responses a prompt, M real tokens of
+padded rows.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -53,6 +56,64 @@ def attend_causal(t: int, device: torch.device | None = None) -> Attend:
         return attention(q, k, v, masks[window])
 
     return attend
+
+
+class _Spread(torch.autograd.Function):
+    """Rows x (m, C) to their places among `size` of zeros; its gradient is `_Select`. No two share a place."""
+
+    @staticmethod
+    def forward(ctx: Any, x_mC: Tensor, places_m: Tensor, size: int) -> Tensor:
+        ctx.save_for_backward(places_m)
+        return x_mC.new_zeros(size, x_mC.shape[1]).index_copy_(0, places_m, x_mC)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return gradients[0].index_select(0, *ctx.saved_tensors), None, None
+
+
+class _Select(torch.autograd.Function):
+    """The rows (m, C) at some places; its gradient is `_Spread`."""
+
+    @staticmethod
+    def forward(ctx: Any, x_nC: Tensor, places_m: Tensor) -> Tensor:
+        ctx.save_for_backward(places_m)
+        ctx.size = len(x_nC)
+        return x_nC.index_select(0, places_m)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (places_m,), gradient_mC = ctx.saved_tensors, gradients[0]
+        return gradient_mC.new_zeros(ctx.size, gradient_mC.shape[1]).index_copy_(0, places_m, gradient_mC), None
+
+
+def packed(attend: Attend, real_NR: Tensor) -> Attend:
+    """`attend`, which sees rows (N, heads, R, C), for a decoder that runs on their real tokens alone, (1, heads, M, C).
+
+    Everything but attention then costs nothing at padding. real_NR: bool, where a token is; rows in reading order.
+    """
+    n, r = real_NR.shape
+    row_M, column_M = real_NR.nonzero().unbind(1)
+    made: dict[int, Tensor] = {}
+
+    def places(heads: int) -> Tensor:
+        """Of each head's tokens among the flattened (N, heads, R)."""
+        if heads not in made:
+            head_H1 = torch.arange(heads, device=row_M.device)[:, None]
+            made[heads] = ((row_M * heads + head_H1) * r + column_M).reshape(-1)
+        return made[heads]
+
+    def rows(x_1HMC: Tensor) -> Tensor:
+        _, heads, m, c = x_1HMC.shape
+        flat: Tensor = _Spread.apply(x_1HMC.reshape(heads * m, c), places(heads), n * heads * r)  # type: ignore[no-untyped-call]
+        return flat.view(n, heads, r, c)
+
+    def look(layer: int, q: Tensor, k: Tensor, v: Tensor, /, window: int = 0) -> Tensor:
+        out_NHRC = attend(layer, rows(q), rows(k), rows(v), window=window)
+        heads, c = out_NHRC.shape[1], out_NHRC.shape[3]
+        picked: Tensor = _Select.apply(out_NHRC.reshape(-1, c), places(heads))  # type: ignore[no-untyped-call]
+        return picked.view(1, heads, -1, c)
+
+    return look
 
 
 class SharedPrompt:
