@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -103,7 +104,12 @@ def _number(value: float) -> str:
         return "yes" if value else "no"
     if isinstance(value, int):
         return str(value)
-    return f"{value:.3f}" if value == 0 or 0.001 <= abs(value) < 1000 else f"{value:.3g}"
+    size = abs(value)
+    if size >= 1000 or (size >= 2 and float(value).is_integer()):  # counts, also as means
+        return f"{value:,.0f}" if math.isfinite(value) and size < 1e7 else f"{value:.3g}"
+    if size >= 100:
+        return f"{value:.1f}"
+    return f"{value:.3f}" if value == 0 or size >= 0.001 else f"{value:.3g}"
 
 
 def update(path: Path, name: str, text: str) -> None:

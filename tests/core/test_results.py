@@ -17,6 +17,26 @@ TABLE = {
 }
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (74.0, "74"),
+        (1100.4, "1,100"),
+        (2e9, "2e+09"),
+        (413.484, "413.5"),
+        (13.25, "13.250"),
+        (1.0, "1.000"),
+        (0.0, "0.000"),
+        (9.5e-07, "9.5e-07"),
+        (-3.0, "-3"),
+        (12345, "12345"),
+        (float("inf"), "inf"),
+    ],
+)
+def test_numbers_are_as_long_as_they_need_to_be(value: float, shown: str) -> None:
+    assert results.markdown_table(["x"], [[value]]).splitlines()[2] == f"| {shown} |"
+
+
 def test_a_table_shows_intervals_counts_and_escapes_text():
     assert results.markdown_table(TABLE["columns"], TABLE["rows"]) == (
         "| cell | accuracy | tokens |\n"

@@ -95,6 +95,7 @@ def test_groups_without_spread_are_not_run_and_change_nothing(monkeypatch: pytes
     for ours, theirs in zip(actor.model.parameters(), twin.model.parameters(), strict=True):
         assert torch.allclose(ours, theirs, atol=1e-6)
     assert numbers["policy_loss"] == pytest.approx(expected["policy_loss"], abs=1e-6)
+    assert numbers["zero_rewards"] == pytest.approx(4 / 16)
 
 
 def test_the_entropy_of_what_is_not_run_is_its_surprisal() -> None:

@@ -97,6 +97,7 @@ def _actor_step(
         "policy_loss": total,
         "entropy": entropy + rl.unrun_entropy(rollout, drawn),
         "grad_norm": norm,
+        "zero_rewards": float((rollout.rewards_BG == 0).float().mean()),
         **off_policy.mismatch(old_M, drawn_M, lengths_N),
         "truncated_weights": off_policy.truncated_share(old_M, drawn_M, cap),
     }

@@ -165,7 +165,8 @@ def policy_steps(
             clipped += float(losses.clip_fraction(logprob_M.detach(), old[i], config.clip)) * len(advantage_M) / tokens
         norm = apply(actor.optimizer, lr)
         if step == 0:
-            stats = {"policy_loss": total, "entropy": entropy, "grad_norm": norm}
+            zero = float((rollout.rewards_BG == 0).float().mean())
+            stats = {"policy_loss": total, "entropy": entropy, "grad_norm": norm, "zero_rewards": zero}
             if drawn:
                 stats["entropy"] += unrun_entropy(rollout, drawn)
                 stats["gap"] = float((torch.cat(old).cpu() - torch.cat(list(drawn))).abs().mean())
