@@ -64,7 +64,7 @@ SCALES: Mapping[str, Sizes] = {
         subset=4, dev=8, eyes_batch=16, sft_batch=16, sft_every=4, rl_every=1, max_tokens=24,
     ),
     "laptop": Sizes(
-        eyes_steps=400, sft_steps=700, sft_cooldown=100, sft_patience=2, rl_steps=80, problems=32, samples=8,
+        eyes_steps=400, sft_steps=700, sft_cooldown=100, sft_patience=3, rl_steps=50, problems=32, samples=8,
         test=400, subset=100, dev=100, sft_gain=0.05,
     ),
     "study": Sizes(
