@@ -132,6 +132,18 @@ def test_a_fresh_model_values_every_step_at_zero() -> None:
     assert pp.step_values(model, [path_of(text_prompt("q"), ["a", "b"])]).abs().max() < 1e-3
 
 
+def test_steps_of_nearly_the_same_worth_do_not_tie_in_mixed_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pp, "precision", lambda device: torch.autocast("cpu", dtype=torch.bfloat16))
+    model = tiny(head="value", tie_embeddings=False)
+    hidden = torch.randn(64, model.config.d_model, generator=generator(1)) / 100
+    hidden[:, 0] += 1.0
+    with torch.no_grad():
+        model.head.weight.copy_(hidden.mean(0)[None])
+    monkeypatch.setattr(pp, "trunk_hidden", lambda *_: hidden)
+    values = pp._values(model, [Group(text_prompt("q"), (ids("a"),))])
+    assert len(set(values.tolist())) == 64
+
+
 def test_as_scorer_of_paths() -> None:
     model = tiny(head="value", tie_embeddings=False)
     problem = Problem("p", "test", "sum", "text", (Text("2+2?"),), "4", "integer")

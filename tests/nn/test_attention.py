@@ -24,6 +24,20 @@ def test_attention_equals_scaled_dot_product(h: int, k: int) -> None:
     assert torch.allclose(attention(q, keys, values, causal(7)), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_attention_is_the_same_with_and_without_gradient(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    q = torch.randn(3, 4, 70, 32, generator=generator).to(dtype)
+    keys, values = torch.randn(2, 3, 2, 70, 32, generator=generator).to(dtype)
+    padding_B1 = torch.tensor([[0], [7], [66]])
+    allowed = ((torch.arange(70) >= padding_B1)[:, None] & causal(70)) | torch.eye(70, dtype=torch.bool)
+    with torch.no_grad():
+        plain = attention(q, keys, values, allowed)
+    trained = attention(q.requires_grad_(), keys, values, allowed)
+    assert trained.requires_grad
+    assert torch.allclose(plain, trained, atol=1e-5 if dtype == torch.float32 else 0)
+
+
 def make(kv_heads: int) -> tuple[Decoder, torch.Tensor, torch.Tensor, torch.Tensor]:
     """A model, (B, P) right-padded prompts with their lengths, and (B·G, R) responses."""
     model = Decoder(ModelConfig(vocab_size=40, d_model=32, n_layers=2, n_heads=4, n_kv_heads=kv_heads, head_dim=8))

@@ -61,10 +61,10 @@ def test_a_question_is_read_back_and_near_sight_drops_the_kind():
 
 def test_every_line_means_what_it_says():
     told = world.Story(1, 100, (world.Relation(1, 0, 20),))
-    assert told.text() == "B100\npba20"
+    assert told.text() == "B100\npC20"
     assert [told.value([line]) for line in range(world.RIGHT_LINES)] == [120, 80, -80, 280, 220, 140, 0]
-    assert world.step_text(told.relations[0], 3) == "# pba20\nx = 3*x-20"
-    assert world.step_text(told.relations[0], 7) == "# pba20\nx = y+20"
+    assert world.step_text(told.relations[0], 3) == "# pC20\nx = 3*x-20"
+    assert world.step_text(told.relations[0], 7) == "# pC20\nx = y+20"
 
 
 def test_the_share_of_words_with_two_meanings_is_as_told_and_no_word_means_the_undefined_line():
@@ -97,9 +97,9 @@ def test_the_general_model_is_right_as_often_as_it_says():
 
 
 def test_a_solution_is_short_and_comes_back():
-    text = render(["x = 427", "# pka35\nx = x+35", "# Now print the final answer\nprint(x)"], "462", "\\boxed{462}")
+    text = render(["x = 427", "# pK35\nx = x+35", "# Now print the final answer\nprint(x)"], "462", "\\boxed{462}")
     assert long(short(text)) == text
-    assert len(spelled(text)) == 31
+    assert len(spelled(text)) == 30
     assert short(f"\n{END_OF_STEP}\n") == STOP[0]
     assert short(f"\n{END_OF_CODE}") == STOP[1]
     assert len({short(piece) for piece in PIECES}) == len(PIECES)
@@ -129,7 +129,7 @@ def test_known_words_mean_what_their_language_says_and_the_problems_words_anythi
     for group in corpus(6, known, (2, 3), 600, np.random.default_rng(5)):
         text = long(bytes(t for t in group.responses[0] if t < 256).decode())
         kind = next((kind for kind in world.KINDS if kind in tk.decode(group.prompt.tokens)), "")
-        for word, line in re.findall(r"# [p-z]([a-z]+)\d\d\nx = (.*)", text):
+        for word, line in re.findall(r"# [p-z]([C-Z])\d\d\nx = (.*)", text):
             seen[word, kind].add(re.sub(r"\d\d", "{n}", line))
     for word, meanings in zip(world.WORDS[6:], known.meaning_WK[6:], strict=True):
         told = [{world.LINES[line]} for line in meanings]
@@ -141,25 +141,33 @@ def test_known_words_mean_what_their_language_says_and_the_problems_words_anythi
 def test_marked_work_is_about_known_words_and_worth_nothing_from_its_first_wrong_step_on():
     known = known_words(0.5, np.random.default_rng(9))
     work = marked(6, known, (2, 3), 200, np.random.default_rng(6))
-    wrong, other_kind = 0, 0
+    wrong, other_kind, relations = 0, 0, 0
     for one in work:
         told = world.read(tk.decode(one.path.prompt.tokens).removeprefix("<|user|>").partition("<|end|>")[0])
         assert all(relation.word >= 6 for relation in told.relations)
-        assert len(one.q) == len(one.path.ends) == len(told.relations) + 1
+        assert len(one.q) == len(one.path.ends)
         starts = (0, *(end + 1 for end in one.path.ends))
         steps = [long(tk.decode(one.path.tokens[a:b])) for a, b in itertools.pairwise(starts)]
         assert steps[0] == f"<code>\nx = {told.start}\n{END_OF_STEP}\n"
-        meant = known.lines(told)
+        meant, last = known.lines(told), len(told.relations) + 1
+        ran = not any("= y" in step for step in steps)
+        assert len(steps) == last + 2 * ran
+        if ran:
+            printed = re.search(r"<output>(.*)<end_of_output>", steps[last])[1]
+            assert f"boxed{{{printed}}}" in steps[last + 1]
+            assert one.q[-1] < 0 or printed == str(told.value(meant))
+            assert one.q[-1] == one.q[last] == one.q[last - 1]
+        relations += len(told.relations)
         for i, relation in enumerate(told.relations):
             right = [
                 s == f"{world.step_text(r, m)}\n{END_OF_STEP}\n"
-                for s, r, m in zip(steps[1:], told.relations, meant, strict=True)
+                for s, r, m in zip(steps[1:last], told.relations, meant, strict=True)
             ]
             assert one.q[i + 1] == (1.0 if all(right[: i + 1]) else -1.0)
             others = set(known.meaning_WK[relation.word].tolist()) - {meant[i]}
             wrong += not right[i]
             other_kind += any(world.step_text(relation, line) in steps[i + 1] for line in others)
-    assert 0.22 < wrong / sum(len(one.q) - 1 for one in work) < 0.38
+    assert 0.22 < wrong / relations < 0.38
     assert other_kind > 20
 
 
@@ -193,21 +201,34 @@ def test_what_python_printed_is_read_and_not_learnt():
 # value models
 
 
-def test_sibling_paths_share_their_beginning_and_keep_their_values(model):
+def test_a_value_model_starts_undecided_however_sure_its_reviewer_is(model):
+    reviewer = train.placed(process_model_of(model, torch.Generator().manual_seed(5)))
+    with torch.no_grad():
+        reviewer.head.weight.normal_(0, 4, generator=torch.Generator().manual_seed(0))
+    items = [(problem(0), f"<code>\nx = {n}\n{END_OF_STEP}\n") for n in range(5)]
+    assert max(map(abs, asyncio.run(train.Values(reviewer)(items)))) > 0.9
+    fresh, learner = train._value_model(reviewer, 6)
+    assert asyncio.run(train.Values(fresh)(items)) == pytest.approx([0.0] * 5, abs=1e-3)
+    assert torch.equal(fresh.embedding.weight, reviewer.embedding.weight)
+    assert learner.model is fresh
+
+
+def test_sibling_paths_share_their_beginning_and_keep_their_values(model, monkeypatch):
+    monkeypatch.setattr("consilience.learn.forward.mixed_precision", lambda device: False)
     value = train.placed(process_model_of(model, torch.Generator().manual_seed(5)))
     with torch.no_grad():
         value.head.weight.normal_(0, 1, generator=torch.Generator().manual_seed(0))
     first, second = problem(0), problem(1)
     start = f"<code>\nx = 1\n{END_OF_STEP}\n"
     items = [
-        (first, start + "# pka35\nx = x+35"),
-        (first, start + "# pka35\nx = x-35"),
+        (first, start + "# pK35\nx = x+35"),
+        (first, start + "# pK35\nx = x-35"),
         (first, start),
         (second, start),
     ]
     together = asyncio.run(train.Values(value)(items))
     alone = [asyncio.run(train.Values(value)([item]))[0] for item in items]
-    assert together == pytest.approx(alone, abs=0.02)
+    assert together == pytest.approx(alone, abs=1e-5)
     assert len({round(one, 3) for one in alone}) >= 3
     group = train._siblings(first, [spelled(text) for _, text in items[:2]])
     assert [len(response) for response in group.responses] == [3, 3]  # from the sign on

@@ -169,9 +169,10 @@ def last_values(model: nn.Module, groups: Sequence[Group]) -> Tensor:
 
 
 def _values(model: nn.Module, groups: Sequence[Group]) -> Tensor:
+    """The head runs in float32: steps of nearly the same worth would tie in bfloat16."""
     with precision(next(model.parameters()).device):
-        values_M1 = cast(Decoder, model).logits(trunk_hidden(model, collate([closed(group) for group in groups])))
-    return values_M1[:, 0].float().tanh().cpu()
+        hidden_MD = trunk_hidden(model, collate([closed(group) for group in groups]))
+    return cast(Decoder, model).logits(hidden_MD.float())[:, 0].tanh().cpu()
 
 
 # training

@@ -28,11 +28,12 @@ def attention(q_BHTC: Tensor, k_BKSC: Tensor, v_BKSC: Tensor, allowed: Tensor) -
     """Softmax attention, (B, H, T, C). allowed: bool, broadcastable to (B, T, S).
 
     On a CPU three plain products in bfloat16 are 3 times faster, forward and backward, than
-    scaled_dot_product_attention at these sizes; elsewhere the fused kernel runs.
+    scaled_dot_product_attention at these sizes. Elsewhere the fused kernel runs, and in float32 without gradient, where
+    it is 3 times faster from a few hundred tokens on.
     """
     b, h, t, c = q_BHTC.shape
     k_heads = k_BKSC.shape[1]
-    if q_BHTC.device.type != "cpu":
+    if q_BHTC.device.type != "cpu" or (q_BHTC.dtype == torch.float32 and not torch.is_grad_enabled()):
         mask = allowed.expand(b, t, k_BKSC.shape[2])[:, None]
         return F.scaled_dot_product_attention(q_BHTC, k_BKSC, v_BKSC, attn_mask=mask, enable_gqa=h != k_heads)
     bias = torch.zeros(allowed.shape, dtype=q_BHTC.dtype).masked_fill_(~allowed, -torch.inf)

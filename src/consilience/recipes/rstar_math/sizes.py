@@ -40,7 +40,7 @@ class Sizes:
     d_model: int = 64
     n_layers: int = 2
     base_steps: int = 600
-    review_steps: int = 1500
+    review_steps: int = 900
     sft_steps: int = 100
     value_steps: int = 120
     batch: int = 32

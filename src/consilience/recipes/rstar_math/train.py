@@ -11,6 +11,7 @@ import torch
 from consilience.learn.batch import Group
 from consilience.learn.loop import Body, Stage, carry_out
 from consilience.learn.optim.adamw import adamw, warmup
+from consilience.learn.optim.muon import Muon
 from consilience.learn.process_preference import (
     StepPreference,
     epochs_of,
@@ -42,7 +43,7 @@ from consilience.request import Progress
 from consilience.runs import Run
 from consilience.synth.evolve import Comparison, Trajectory
 
-BASE_LR, REVIEW_LR, SFT_LR, VALUE_LR = 3e-3, 2e-3, 1e-3, 1e-3
+BASE_LR, REVIEW_LR, SFT_LR, VALUE_LR = 5e-3, 5e-3, 1e-3, 1e-3
 WARMUP, SAVE_EVERY, MICRO = 20, 100, 64
 HELD_OUT = 10
 """One problem in ten of a value model's is kept to measure how many pairs it ranks rightly."""
@@ -82,7 +83,7 @@ def _stage(run: Run, name: str, steps: int, body: Body, learner: Learner, progre
 def base(run: Run, sizes: Sizes, seed: int, progress: Progress) -> Decoder:
     """A decoder that has read `corpus`: it writes the format, copies numbers, and knows none of the problems' words."""
     model, known = fresh(sizes, seed), _known(sizes, seed)
-    learner = Learner(model, adamw(model.parameters()))
+    learner = Learner(model, Muon(model))
 
     def body(step: int) -> Mapping[str, float]:
         batch = corpus(sizes.words, known, sizes.depths, sizes.batch, np.random.default_rng((seed, 1, step)))
@@ -148,7 +149,7 @@ def valued(problem: Problem, trajectory: Trajectory) -> Valued:
 def reviewer(run: Run, start: Decoder, sizes: Sizes, seed: int, progress: Progress) -> Decoder:
     """What value models start from: the base model, after it has learnt to mark work about other words."""
     model, known = placed(process_model_of(start, torch.Generator().manual_seed(seed))), _known(sizes, seed)
-    learner = Learner(model, adamw(model.parameters()))
+    learner = Learner(model, Muon(model))
 
     def body(step: int) -> Mapping[str, float]:
         batch = marked(sizes.words, known, sizes.depths, sizes.batch, np.random.default_rng((seed, 5, step)))
@@ -174,7 +175,7 @@ def preference_model(
     progress: Progress,
 ) -> tuple[Decoder, float | None]:
     """A model trained on pairs, from a reviewer's weights, with its share of rightly ranked held-out pairs."""
-    model, learner = _value_model(start)
+    model, learner = _value_model(start, seed)
     order, steps = _schedule(len(data), sizes, seed)
 
     def body(step: int) -> Mapping[str, float]:
@@ -189,7 +190,7 @@ def regression_model(
     run: Run, name: str, start: Decoder, data: Sequence[Valued], sizes: Sizes, seed: int, progress: Progress
 ) -> Decoder:
     """The baseline PQM: the same model, trained on the values of steps."""
-    model, learner = _value_model(start)
+    model, learner = _value_model(start, seed)
     order, steps = _schedule(len(data), sizes, seed)
 
     def body(step: int) -> Mapping[str, float]:
@@ -205,8 +206,10 @@ def _schedule(count: int, sizes: Sizes, seed: int) -> tuple[Callable[[int], list
     return epochs_of(max(1, count), sizes.value_batch, seed), steps
 
 
-def _value_model(start: Decoder) -> tuple[Decoder, Learner[Decoder]]:
-    model = placed(copy_of(start))
+def _value_model(start: Decoder, seed: int) -> tuple[Decoder, Learner[Decoder]]:
+    """A reviewer with a new head, so that every step is worth 0 at first. Its own head calls whatever it does not know
+    wrong, so surely that tanh passes hardly any gradient."""
+    model = placed(process_model_of(start, torch.Generator().manual_seed(seed)))
     return model, Learner(model, adamw(model.parameters()))
 
 

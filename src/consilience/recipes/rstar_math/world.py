@@ -1,8 +1,8 @@
 """A made-up language of arithmetic stories, and a labelled simulation of a general model that half knows it.
 
     B427           a story about things of kind B; x starts at 427
-    pka35          first (p) do what "ka" means for this kind, with 35
-    qmo17          then (q) what "mo" means for it, with 17
+    pK35           first (p) do what "K" means for this kind, with 35
+    qM17           then (q) what "M" means for it, with 17
 
 Every word means one of `LINES`, and many words another for things of kind B than for kind A. A policy that overlooks
 the kind (`near`) cannot know which: the stated gap between writing a step and judging it.
@@ -22,12 +22,13 @@ LINES = ("x+{n}", "x-{n}", "{n}-x", "3*x-{n}", "2*x+{n}", "x+2*{n}", "x%{n}", "y
 """What a word can mean; the last uses a name that is not defined, so it never runs and never is right."""
 RIGHT_LINES = len(LINES) - 1
 KINDS = "AB"
-WORDS = tuple(c + v for c in "bdfgkm" for v in "aeio")
+WORDS = tuple("CDEFGHIJKLMNOPQRSTUVWXYZ")
+"""One letter each, so that a model has one embedding to learn for each of them."""
 MOST_WORDS = 16
 """Of a language; the rest of `WORDS` is what a base model knows already."""
 PLACES = "pqrstuvwz"
 """First to ninth relation, by letters that stand nowhere else in a story: a step's place in it is found by one look."""
-_RELATION = re.compile(rf"^([{PLACES}])([a-z]{{2}})(\d\d)$", re.MULTILINE)
+_RELATION = re.compile(rf"^([{PLACES}])([C-Z])(\d\d)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)

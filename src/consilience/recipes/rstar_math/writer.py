@@ -24,7 +24,7 @@ from consilience.trace import Call, Usage
 
 TOKENS = 40
 """Most tokens of a step."""
-ANSWERED = 0.25
+ANSWERED = 0.5
 WRONG = 0.3
 """Share of wrong steps in marked work; half of them would be right for the other kind, where the word is twofold."""
 
@@ -177,17 +177,24 @@ def marked(
     words: int, known: world.Language, depths: tuple[int, int], count: int, rng: np.random.Generator
 ) -> list[Valued]:
     """Marked work that a reviewer has read, about words the problems do not use: a step is worth 1 while all is right,
-    and −1 from the first wrong one on."""
+    and −1 from the first wrong one on, the printed number and the answer included."""
     found: list[Valued] = []
     for _ in range(count):
         drawn = world.story(len(world.WORDS) - words, depths, rng)
         told = replace(drawn, relations=tuple(replace(r, word=r.word + words) for r in drawn.relations))
-        steps, values = [f"{CODE}\nx = {told.start}"], [1.0]
+        steps, values, written = [f"{CODE}\nx = {told.start}"], [1.0], []
         for relation, line in zip(told.relations, known.lines(told), strict=True):
             wrong = bool(rng.random() < WRONG)
-            steps.append(world.step_text(relation, _mistaken(known, relation, line, rng) if wrong else line))
+            written.append(_mistaken(known, relation, line, rng) if wrong else line)
+            steps.append(world.step_text(relation, written[-1]))
             values.append(-1.0 if wrong else values[-1])
-        found.append(Valued(path_of(told.text(), [f"{step}\n{END_OF_STEP}\n" for step in steps]), tuple(values)))
+        texts = [f"{step}\n{END_OF_STEP}\n" for step in steps]
+        if max(written) < world.RIGHT_LINES:
+            printed = told.value(written)
+            texts.append(f"# {LAST_STEP}\nprint(x)\n{END_OF_CODE}\n{OUTPUT}{printed}{END_OF_OUTPUT}")
+            texts.append(f"\n{ANSWER}\\boxed{{{printed}}}<end_of_answer>")
+            values += [values[-1]] * 2
+        found.append(Valued(path_of(told.text(), texts), tuple(values)))
     return found
 
 

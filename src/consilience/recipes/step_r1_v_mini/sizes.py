@@ -16,7 +16,8 @@ class Sizes:
     """Counts of everything that takes time. Stages are sized by these counts, never by the clock.
 
     eyes_steps × eyes_batch: pictures for the vision stem. sft_steps: at most; the warm start ends `sft_patience`
-    evaluations after the dev score last gained `sft_gain`, then cools down for `sft_cooldown` steps.
+    evaluations after the dev score last gained `sft_gain`, then cools down for `sft_cooldown` steps. sft_optimizer: of
+    warm start and control, adamw or muon.
     rl_steps × problems × samples: rollouts; the control sees as many demonstrations. critic_batches: steps of the
     critic a rollout, each on its share of the problems. test: problems a cell; subset: how
     many of them are also answered greedily and 16 times. dev: problems a modality at each evaluation during training.
@@ -35,6 +36,7 @@ class Sizes:
     eyes_batch: int = 64
     sft_batch: int = 64
     sft_gain: float = 0.01
+    sft_optimizer: str = "adamw"
     sft_every: int = 50
     rl_every: int = 20
     max_tokens: int = 192
@@ -58,14 +60,16 @@ class Sizes:
         return min(8, self.problems // self.critic_batches)
 
 
+OPTIMIZERS = ("adamw", "muon")
+
 SCALES: Mapping[str, Sizes] = {
     "smoke": Sizes(
         eyes_steps=6, sft_steps=8, sft_cooldown=4, sft_patience=9, rl_steps=2, problems=4, samples=4, test=8,
-        subset=4, dev=8, eyes_batch=16, sft_batch=16, sft_every=4, rl_every=1, max_tokens=24,
+        subset=4, dev=8, eyes_batch=16, sft_batch=16, sft_every=4, rl_every=1, max_tokens=24, sft_optimizer="muon",
     ),
     "laptop": Sizes(
-        eyes_steps=400, sft_steps=700, sft_cooldown=100, sft_patience=3, rl_steps=50, problems=32, samples=8,
-        test=400, subset=100, dev=100, sft_gain=0.05,
+        eyes_steps=400, sft_steps=900, sft_cooldown=100, sft_patience=3, rl_steps=50, problems=32, samples=8,
+        test=400, subset=100, dev=100, sft_gain=0.05, sft_optimizer="muon", sft_lr=5e-3,
     ),
     "study": Sizes(
         eyes_steps=500, sft_steps=1600, sft_cooldown=250, sft_patience=4, rl_steps=100, problems=32, samples=8,
@@ -114,6 +118,8 @@ def _check(sizes: Sizes) -> None:
             f"critic_batches={sizes.critic_batches} splits {sizes.problems} problems; the nearest valid setting is "
             f"critic_batches={sizes.problems}."
         )
+    if sizes.sft_optimizer not in OPTIMIZERS:
+        raise UnknownName("sft_optimizer", sizes.sft_optimizer, OPTIMIZERS)
     if sizes.normalise not in ("batch", "modality", "none"):
         raise InputError(f"normalise={sizes.normalise!r} is none of batch, modality, none.")
     if sizes.sft_cooldown >= sizes.sft_steps:
