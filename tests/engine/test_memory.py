@@ -65,3 +65,26 @@ def test_memory_is_counted_from_the_configuration() -> None:
     for rows, context in ((0, 5), (1, 0), (1, 257)):
         with pytest.raises(InputError, match="context 1 to 256"):
             memory(model.config, rows, context)
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+def test_a_prefilled_prompt_is_let_go_once_its_samples_run(samples: int) -> None:
+    torch.set_num_threads(1)
+    engine = Engine(tiny(), rows=12, dtype=torch.float32, vocabulary=Vocabulary(384, ()))
+    for i in range(4):
+        request = Request(prompt(random.Random(i), 9), Sampling(max_tokens=20), samples)
+        engine.submit(request, lambda *_: None)
+    engine.batch.step()
+    running = {id(job): job for job, _ in engine.batch.owners}
+    assert len(running) == 4
+    assert all(job.block is None for job in running.values())
+
+
+def test_the_store_of_rows_grows_little_past_what_is_needed() -> None:
+    torch.set_num_threads(1)
+    engine = Engine(tiny(), rows=300, dtype=torch.float32, vocabulary=Vocabulary(384, ()))
+    for i in range(300):
+        engine.submit(Request(prompt(random.Random(i), 9), Sampling(max_tokens=2)), lambda *_: None)
+    engine.batch.step()
+    assert len(engine.batch.owners) == 300
+    assert 300 <= engine.batch.cache.rows.size <= 300 + 128

@@ -247,6 +247,7 @@ class Batch:
         self._join([(job, job.waiting.popleft()) for _ in range(n)])
         if not job.waiting:
             self.queue.popleft()
+            job.block = None  # the cache has its own copy
 
     def _admit_single(self) -> None:
         """The jobs with one sample at the head of the queue that were prefilled together."""
@@ -262,6 +263,8 @@ class Batch:
             jobs.append(self.queue.popleft())
         self.cache.reserve(len(self.owners) + len(jobs), block.columns)
         self.cache.join(block, [job.entry for job in jobs], [len(job.prompt) - 1 for job in jobs])
+        for job in jobs:
+            job.block = None
         self._join([(job, job.waiting.popleft()) for job in jobs])
 
     def _join(self, samples: Sequence[tuple[Job, int]]) -> None:

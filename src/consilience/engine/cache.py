@@ -22,6 +22,8 @@ from torch import Tensor
 from consilience.engine.shelf import Block, Shelf
 from consilience.nn.config import ModelConfig
 
+_MORE = 128
+"""Rows by which the windows grow at most, once there are as many."""
 _STEPS = 32
 """Steps between two moves of the windows at least; a longer window may run an eighth of its length."""
 
@@ -74,7 +76,7 @@ class Cache:
     def reserve(self, rows: int, prompt: int) -> None:
         """Make room for `rows` rows in all and for prompts of up to `prompt` columns before column t."""
         if rows > self.rows.size:
-            size = max(rows, 2 * self.rows.size)
+            size = max(rows, self.rows.size + min(self.rows.size, _MORE))
             everything = slice(0, self.rows.columns)
             self.rows.resize(size, self.rows.columns, everything, everything, self.active)
             self._start_B = np.resize(self._start_B, size)
