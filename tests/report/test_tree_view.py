@@ -121,6 +121,8 @@ def test_a_step_is_told_by_its_first_line_that_is_no_tag():
     tree = Tree.of("p")
     (node,) = grow(tree, tree.root, [Draft("<code>\n\n<b>x</b> is 3\n")], TreeSettings())
     assert content(node) == "<b>x</b> is 3"
+    (step,) = grow(tree, node, [Draft("<code>\n# halve it\nx = x/2\ny = 1\n<end_of_step>\n")], TreeSettings())
+    assert content(step) == "halve it · x = x/2"
 
 
 def test_the_terminal_shows_no_control_characters():

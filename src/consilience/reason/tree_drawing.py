@@ -17,8 +17,8 @@ from consilience.reason.tree import Node
 from consilience.reason.tree_files import tree_from_json
 
 MOST = 60
-COLUMN, ROW, MARGIN = 190, 26, 18
-_WORDS = 26
+COLUMN, ROW, MARGIN = 172, 26, 18
+_WORDS = 25
 _TAG = re.compile(r"</?\w+>")
 STYLE = (
     ".tree{overflow-x:auto;margin:0}.tree svg{font:11px system-ui,sans-serif;max-width:none}"
@@ -106,13 +106,14 @@ def mark(node: Node) -> str:
 
 
 def content(node: Node) -> str:
-    """Why a node is dead, its answer, or the first line of its step that says something."""
+    """Why a node is dead, its answer, or the first line of its step that says something, a comment with its code."""
     if node.dead:
         return node.reason or node.answer or "exhausted"
     if node.terminal and node.answer:
         return node.answer
-    lines = (line.strip() for line in node.text.splitlines())
-    return next((line.lstrip("# ") for line in lines if line and not _TAG.fullmatch(line)), "")
+    lines = [line for line in map(str.strip, node.text.splitlines()) if line and not _TAG.fullmatch(line)]
+    commented = bool(lines) and lines[0].startswith("#")
+    return " · ".join(line.lstrip("# ") for line in lines[: 1 + commented])
 
 
 def tree_fragment(data: Mapping[str, Any], chosen: str = "", most: int = MOST, *, style: str = STYLE) -> str:
@@ -172,7 +173,7 @@ def _node(drawn: Drawn, path: set[str]) -> str:
         radius = 3 + min(7.0, node.n**0.5)
         shape = f'<circle cx="{x:.0f}" cy="{y:.1f}" r="{radius:.1f}" fill="{colour(node)}"/>'
     kind = ' class="chosen"' if node.tag in path else ""
-    text = f'<text x="{x + 13:.0f}" y="{y - 3:.1f}">{words}</text>'
+    text = f'<text x="{x + 13:.0f}" y="{y - 5:.1f}">{words}</text>'
     note = ""
     if drawn.hidden:
         below = max((child.y for child in drawn.children), default=y) + (ROW if drawn.children else 0)

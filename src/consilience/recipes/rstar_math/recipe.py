@@ -21,6 +21,12 @@ from consilience.units import ONE_THREAD, Unit, directory_of, finished, run_unit
 
 WORK = "consilience.recipes.rstar_math.rounds:work"
 EXTENT = ("workers",)
+_HEAD = (
+    "<!doctype html><html lang=en><meta charset=utf-8><title>rStar-Math: search trees</title>"
+    "<style>body{font:15px/1.5 system-ui,sans-serif;max-width:80rem;margin:2rem auto;padding:0 1.5rem}</style><body>"
+    "<h1>One test problem, searched after each round</h1><p>Policy and preference model of a round grow a tree "
+    "together; each step is executed, the preference model values it. Point at a node for its whole text.</p>"
+)
 
 
 @dataclass(frozen=True)
@@ -112,8 +118,7 @@ def draw(directory: Path, unit: Path) -> None:
         asked = html.escape(data["tree"]["question"])
         parts.append(f"<h2>Round {path.stem.removeprefix('tree')}</h2><pre>{asked}</pre>")
         parts.append(tree_fragment(data["tree"], data["chosen"]))
-    page = "<!doctype html><meta charset=utf-8><title>rStar-Math: search trees</title><body>" + "".join(parts)
-    atomic_write(directory / "tree.html", page)
+    atomic_write(directory / "tree.html", _HEAD + "".join(parts))
 
 
 def recipe() -> RStarMath:
