@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from consilience.reason.course import StrategyError
 from consilience.reason.rounds import round_seed
 from consilience.reason.settings import Proposer, Settings, assignments, shares
 from consilience.store import Store
+from consilience.trace import Call
 
 # quorum
 
@@ -233,6 +234,23 @@ async def test_cold_trajectories_are_reused_across_strategies_and_runs(tmp_path:
         assert again.detail["rounds"][0]["reused"] == 6
         await trace_of("vote:2", policy, store=store, sampling=SEEDED.with_seed(1))
         assert policy.calls == 9, "other sampling, other key"
+
+
+async def test_a_round_asks_the_store_once_and_never_counts_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    class Watched(Store):
+        def __len__(self) -> int:
+            raise AssertionError("counting reads the whole file")
+
+        def get_many(self, keys: Iterable[str]) -> dict[str, Call]:
+            wanted = list(keys)
+            asked.append(len(wanted))
+            return super().get_many(wanted)
+
+    with Watched(tmp_path / "store.sqlite") as store:
+        await trace_of("vote:6", answering(*[f"x</think>{i}" for i in range(6)]), store=store)
+    assert asked == [6]
 
 
 async def test_failed_calls_are_not_stored(tmp_path: Path) -> None:

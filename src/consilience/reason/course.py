@@ -205,10 +205,16 @@ class Course:
 
     def _reuse(self, current: Round, messages: tuple[Message, ...], owners: Sequence[Policy]) -> list[int]:
         """Take stored trajectories; the positions that have none."""
-        store, missing = self.settings.store, []
-        for position, owner in enumerate(owners):
-            index = current.first + position
-            call = store.get(key_of(owner.name, messages, self.sampling, index)) if store else None
+        store = self.settings.store
+        if store is None:
+            return list(range(len(owners)))
+        indices = range(current.first, current.first + len(owners))
+        keys = [
+            key_of(owner.name, messages, self.sampling, index) for owner, index in zip(owners, indices, strict=True)
+        ]
+        stored, missing = store.get_many(keys), []
+        for position, (index, key) in enumerate(zip(indices, keys, strict=True)):
+            call = stored.get(key)
             if call is None:
                 missing.append(position)
                 continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -17,7 +17,7 @@ from consilience.trace import Call
 class CallStore(Protocol):
     """The trajectory store as rounds use it; `consilience.store.Store` is one."""
 
-    def get(self, key: str) -> Call | None: ...
+    def get_many(self, keys: Iterable[str]) -> Mapping[str, Call]: ...
 
     def put(self, key: str, call: Call) -> None: ...
 
