@@ -144,11 +144,13 @@ def test_a_killed_worker_is_named_and_the_others_end_and_resume(tmp_path: Path) 
 
 
 PARENT = """
+import signal
 import sys
 from pathlib import Path
 from consilience.request import Silent
 from consilience.units import Unit, run_units
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
 sys.path.insert(0, sys.argv[2])
 units = [Unit(name, (), {"value": 1, "trouble": "linger"}) for name in ("a", "b")]
 if __name__ == "__main__":
