@@ -12,6 +12,7 @@ from consilience.engine import Engine, Request
 from consilience.errors import ConsilienceError
 from consilience.learn import byte_language as bl
 from consilience.learn.byte_language import ByteTraining
+from consilience.learn.optim import OPTIMIZERS
 from consilience.nn import tokenizer as tk
 from consilience.nn.attention import attend_causal
 from consilience.nn.config import ModelConfig
@@ -66,7 +67,7 @@ def test_bits_are_those_of_the_plain_forward_pass() -> None:
     assert estimate.low < estimate.value < estimate.high
 
 
-@pytest.mark.parametrize("optimizer", bl.OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_training_learns_and_is_a_function_of_its_seed(optimizer: str) -> None:
     training = ByteTraining(steps=25, rows=4, length=16, lr=0.02, warmup=2, optimizer=optimizer)
     model, curve = bl.train_bytes(CONFIG, TEXT, training, 0)

@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from learn_helpers import bits, learner, property_test, ragged_groups, tiny
 
+from consilience.errors import UnknownName
+from consilience.learn.optim import named
 from consilience.learn.optim.adamw import adamw, cooldown, warmup
 from consilience.learn.optim.muon import STEPS, Muon, orthogonalise, parts
 from consilience.learn.sft import sft_step
@@ -209,3 +211,12 @@ def test_adamw_and_muon_agree_on_vectors() -> None:
     for name in mine:
         if name not in parts(a):
             assert torch.allclose(mine[name], theirs[name], atol=1e-6), name
+
+
+def test_optimizers_have_the_names_of_settings() -> None:
+    model = tiny()
+    assert isinstance(named.optimizer("muon", model), Muon)
+    decayed = named.optimizer("adamw", model, 0.1).param_groups
+    assert [(group["weight_decay"], group["params"][0].ndim) for group in decayed] == [(0.1, 2), (0.0, 1)]
+    with pytest.raises(UnknownName, match="muon"):
+        named.optimizer("mu", model)

@@ -196,6 +196,7 @@ def test_killed_three_times_a_run_ends_in_the_same_numbers(smoke: Path, tmp_path
         ({"seeds": "three"}, "seeds"),
         ({"sft_every": 0}, "sft_every"),
         ({"sft_patience": 0}, "sft_patience"),
+        ({"sft_optimizer": "sgd"}, "adamw"),
         ({"d_model": 48}, "d_model"),
         ({"subset": 0}, "subset"),
         ({"level": "brutal"}, "level"),

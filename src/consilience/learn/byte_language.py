@@ -25,8 +25,9 @@ from consilience.errors import InputError, UnknownName
 from consilience.learn.balance import balance_routers, group_loss
 from consilience.learn.drafting import draft_losses, mtp_loss
 from consilience.learn.forward import precision
-from consilience.learn.optim.adamw import adamw, apply, cooldown, warmup
-from consilience.learn.optim.muon import Muon
+from consilience.learn.optim import OPTIMIZERS
+from consilience.learn.optim.adamw import apply, cooldown, warmup
+from consilience.learn.optim.named import optimizer
 from consilience.learn.rl import Learner
 from consilience.nn import tokenizer as tk
 from consilience.nn.attention import attend_causal
@@ -39,7 +40,6 @@ from consilience.stats import Estimate
 VOCABULARY = tk.END + 1
 """Bytes, padding, and the token that ends a file."""
 SPLITS = ("train", "dev", "test")
-OPTIMIZERS = ("adamw", "muon")
 Seeing = Callable[[int], Attend]
 """Who sees whom in rows of T bytes; `attend_causal` unless a study says otherwise."""
 
@@ -142,14 +142,7 @@ def byte_learner(config: ModelConfig, training: ByteTraining, seed: int) -> Lear
         raise InputError(f"a byte-level model needs vocab_size {VOCABULARY} or more, not {config.vocab_size}.")
     model = Decoder(config)
     model.initialise(torch.Generator().manual_seed(seed))
-    return Learner(model, optimizer_of(model, training))
-
-
-def optimizer_of(model: Decoder, training: ByteTraining) -> torch.optim.Optimizer:
-    """The optimizer the training names."""
-    if training.optimizer == "muon":
-        return Muon(model, training.weight_decay)
-    return adamw(model.parameters(), training.weight_decay)
+    return Learner(model, optimizer(training.optimizer, model, training.weight_decay))
 
 
 def batch_of(text: Corpus, rows: int, length: int, seed: int, step: int) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,7 @@ from consilience.learn import byte_language as bytes_
 from consilience.learn.balance import load
 from consilience.learn.byte_language import ByteTraining, Corpus, Seeing
 from consilience.learn.byte_language_sinks import Sinks
+from consilience.learn.optim.named import optimizer
 from consilience.learn.rl import Learner
 from consilience.nn.attention import attend_causal
 from consilience.nn.config import ModelConfig
@@ -140,7 +141,7 @@ def _gate(arm: str, sizes: Sizes, seed: int) -> Records:
     if arm == "sink":
         sinks = Sinks(learner.model.config.blocks)
         learner.model.add_module("sinks", sinks)
-        learner = Learner(learner.model, bytes_.optimizer_of(learner.model, training))
+        learner = Learner(learner.model, optimizer(training.optimizer, learner.model, training.weight_decay))
         seeing = sinks.seeing
     yield from curve(bytes_.train_steps(learner, _text(), training, seed, seeing))
     yield final_numbers(learner.model, sizes, seeing)

@@ -15,7 +15,7 @@ from consilience.learn.diagnosis import Signs, diagnose, signs
 from consilience.learn.eyes import corner_maps, eyes_step
 from consilience.learn.loop import Stage, carry_out, reached_plateau
 from consilience.learn.optim.adamw import adamw, cooldown, warmup
-from consilience.learn.optim.muon import Muon
+from consilience.learn.optim.named import optimizer
 from consilience.learn.preference import dpo_step, pairs
 from consilience.learn.rl import Learner, RlConfig
 from consilience.learn.rollout import Rollout
@@ -96,7 +96,7 @@ def _warm(run: Run, sizes: Sizes, seed: int, progress: Progress) -> Decoder:
         look,
         progress,
     )
-    learner = Learner(model, _imitating(model, sizes))
+    learner = Learner(model, optimizer(sizes.sft_optimizer, model, weight_decay=0.01))
     engine = Engine(model, rows=512)
     stage = Stage("warm", sizes.sft_steps, SAVE_EVERY, {"dev": [], "cool_from": None}, ("accuracy", "loss"))
 
@@ -118,11 +118,6 @@ def _warm(run: Run, sizes: Sizes, seed: int, progress: Progress) -> Decoder:
     return model
 
 
-def _imitating(model: Decoder, sizes: Sizes) -> torch.optim.Optimizer:
-    """The optimizer of supervised training."""
-    return Muon(model, 0.01) if sizes.sft_optimizer == "muon" else adamw(model.parameters(), weight_decay=0.01)
-
-
 def demonstrations(key: tuple[Any, ...], sizes: Sizes, n: int) -> list[Group]:
     """n demonstrated training problems, modalities evenly mixed, three pictures to two texts: seeing takes longer."""
     levels = problems.training_levels(sizes)
@@ -132,7 +127,7 @@ def demonstrations(key: tuple[Any, ...], sizes: Sizes, n: int) -> list[Group]:
 
 def _control(run: Run, model: Decoder, arm: Arm, sizes: Sizes, seed: int, progress: Progress) -> None:
     """Supervised training goes on for as many demonstrations as PPO has rollouts, all of them new."""
-    learner = Learner(model, _imitating(model, sizes))
+    learner = Learner(model, optimizer(sizes.sft_optimizer, model, weight_decay=0.01))
     total = sizes.rl_steps * sizes.problems * sizes.samples // sizes.sft_batch
     tail = max(1, total // 4)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from consilience.errors import InputError, UnknownName
+from consilience.learn.optim import OPTIMIZERS
 from consilience.request import with_settings
 from consilience.worlds.digit_questions import LEVELS
 
@@ -59,8 +60,6 @@ class Sizes:
         """Prompts of a forward pass of PPO and GRPO: small enough for every step of the critic to have one."""
         return min(8, self.problems // self.critic_batches)
 
-
-OPTIMIZERS = ("adamw", "muon")
 
 SCALES: Mapping[str, Sizes] = {
     "smoke": Sizes(
