@@ -2,13 +2,14 @@
 
     python benchmarks/async_rollouts.py [--seeds N] [--updates N] [--bound N] [--critic] [--record]
 
-Both sides are the same code: problems, actors in processes, truncated importance weights, number of samples. The
-synchronous side has staleness bound 0: all actors sample with fresh weights, then the learner learns while they wait.
-Each side runs at its best of the learner's threads (1, 2), the actors, and the tasks an update is sampled in, searched
-before the first seed: one actor beside the learner, or two that share all cores with it; few large tasks or more small
-ones. Then every seed runs both sides, one after the other. With --critic it is PPO, whose learner has more than twice
-the work: two cores gain little where learning alone takes longer than both share. Accuracy is that of the dev split
-before and after, one sample a problem at temperature 1.
+All sides are the same code: problems, actors in processes, truncated importance weights, number of samples and of
+updates. The synchronous side has staleness bound 0: all actors sample with fresh weights, then the learner learns while
+they wait. Rounds of two updates sample the problems of both at once, so that fewer rows run alone at the end; the
+second update is then stale, and the synchronous loop in such rounds is a side of its own. Each side runs at its best
+division of the work, searched before the first seed: the learner's threads, the actors, the tasks that a round is
+sampled in, and for the asynchronous side the updates a round. Then every seed runs all sides, one after the other. With
+--critic it is PPO, whose learner has more than twice the work. Accuracy is that of the dev split before and after, one
+sample a problem at temperature 1.
 """
 
 from __future__ import annotations
@@ -50,17 +51,36 @@ WARM = 2
 
 @dataclass(frozen=True)
 class Setting:
-    """How a side divides the work: the learner's threads, actors, tasks an update."""
+    """How a side divides the work: the learner's threads, actors, tasks a round, updates a round."""
 
     threads: int
     actors: int
-    parts: int
+    tasks: int
+    span: int = 1
 
     def __str__(self) -> str:
-        return f"{self.threads}, {self.actors}, {self.parts}"
+        return f"{self.threads}, {self.actors}, {self.tasks}, {self.span}"
+
+    def rounds(self, bound: int) -> int:
+        """The rounds that weights may be behind so that no update is staler than the bound."""
+        return max(0, (bound - self.span + 1) // self.span)
 
 
-SETTINGS = [Setting(threads, *crew) for threads in (1, 2) for crew in ((1, 1), (2, 2), (2, 4))]
+CREWS = ((1, 1), (2, 2))
+SEARCH = 24
+"""Updates of a run that looks for the best division."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """What is compared. bound: updates that a rollout may be behind."""
+
+    name: str
+    bound: int
+    spans: tuple[int, ...]
+
+    def settings(self) -> list[Setting]:
+        return [Setting(t, *crew, span) for span in self.spans for t in (1, 2) for crew in CREWS]
 
 
 def nano() -> Decoder:
@@ -68,8 +88,8 @@ def nano() -> Decoder:
 
 
 def make(settings: Mapping[str, Any]) -> Actor:
-    """An actor: a part of the problems of an update, alternating between text and pictures."""
-    model, seed, count = nano(), settings["seed"], PROBLEMS // settings["parts"]
+    """An actor: a part of the problems of a round, alternating between text and pictures."""
+    model, seed, count = nano(), settings["seed"], settings["problems"]
     engine, judge = Engine(model, rows=512), reward("answer", ())
 
     def sample(task: int) -> Rollout:
@@ -104,109 +124,120 @@ class Outcome:
     accuracy: float
 
 
-def train(bound: int, seed: int, updates: int, setting: Setting, dev: int, critic: bool) -> Outcome:
+def train(side: Side, seed: int, updates: int, setting: Setting, dev: int, critic: bool) -> Outcome:
     """One side, one seed."""
     torch.set_num_threads(setting.threads)
-    sizes = SCALES["laptop"]
+    sizes, span = SCALES["laptop"], setting.span
     model = nano()
     actor = Learner(model, adamw(model.parameters()))
     value_model = critic_of(model, torch.Generator().manual_seed(seed))
     values = Learner(value_model, adamw(value_model.parameters()))
-    schedule = Schedule(updates, setting.parts, bound, drain=updates, by_arrival=True)
-    crew = ProcessCrew("async_rollouts:make", {"seed": seed, "parts": setting.parts}, setting.actors, bound)
+    rounds, behind = -(-updates // span), setting.rounds(side.bound)
+    schedule = Schedule(rounds, setting.tasks, behind, drain=rounds, by_arrival=True)
+    made = {"seed": seed, "problems": PROBLEMS * span // setting.tasks}
     config = RlConfig(
         lam=sizes.lam, critic_batches=sizes.critic_batches, normalise=sizes.normalise, micro=sizes.rl_micro
     )
     found = []
     began = ended = 0.0
-    with Rollouts(crew, schedule) as rollouts:
-        for update in range(updates):
-            if update == WARM:
+    warm = -(-WARM // span)
+    with Rollouts(ProcessCrew("async_rollouts:make", made, setting.actors, behind), schedule) as rollouts:
+        for number in range(rounds):
+            if number == warm:
                 began = time.perf_counter()
-            if update == updates - bound:
+            if number == rounds - behind:
                 ended = time.perf_counter()  # as much lies ahead as at the beginning: a steady state
-            delivery = rollouts.take(update, model)
-            if critic:
-                truncated_ppo_update(actor, values, delivery.rollout, config, sizes.actor_lr, sizes.critic_lr)
-            else:
-                truncated_grpo_update(actor, delivery.rollout, config, sizes.actor_lr)
+            delivery = rollouts.take(number, model)
+            for rollout in delivery.rollout.split(span):
+                if critic:
+                    truncated_ppo_update(actor, values, rollout, config, sizes.actor_lr, sizes.critic_lr)
+                else:
+                    truncated_grpo_update(actor, rollout, config, sizes.actor_lr)
             found.append(delivery.numbers())
         seconds = (ended or time.perf_counter()) - began
     return Outcome(
-        PROBLEMS * SAMPLES * (updates - bound - WARM) / seconds,
-        mean(n["waited_s"] for n in found[WARM:]),
-        mean(n["staleness"] for n in found[WARM:]),
-        max(n["staleness_max"] for n in found),
+        PROBLEMS * SAMPLES * span * (rounds - behind - warm) / seconds,
+        mean(n["waited_s"] for n in found[warm:]) / span,
+        mean(n["staleness"] for n in found[warm:]) * span + (span - 1) / 2,
+        max(n["staleness_max"] for n in found) * span + span - 1,
         accuracy(model, seed, dev) if dev else 0.0,
     )
 
 
-def best(bound: int, critic: bool) -> Setting:
+def best(side: Side, critic: bool) -> Setting:
     """The setting with which a side is fastest."""
-    rates = {setting: train(bound, 0, WARM + bound + 5, setting, 0, critic).rate for setting in SETTINGS}
+    rates = {s: train(side, 0, WARM + side.bound + SEARCH, s, 0, critic).rate for s in side.settings()}
     shown = "; ".join(f"({setting}) {rate:.0f}" for setting, rate in rates.items())
-    print(f"bound {bound}: samples/s by (learner threads, actors, tasks): {shown}", file=sys.stderr, flush=True)
+    print(f"{side.name}: samples/s by (threads, actors, tasks, span): {shown}", file=sys.stderr, flush=True)
     return max(rates, key=rates.__getitem__)
 
 
-def table(before: list[float], found: Mapping[int, list[Outcome]], chosen: Mapping[int, Setting]) -> dict[str, Any]:
-    bound = max(found)
+def table(before: list[float], found: Mapping[Side, list[Outcome]], chosen: Mapping[Side, Setting]) -> dict[str, Any]:
+    plain = next(iter(found))
     rows: list[list[Any]] = []
-    for side, name in ((0, "synchronous"), (bound, "asynchronous")):
-        outs = found[side]
+    for side, outs in found.items():
+        ratios = [o.rate / p.rate for o, p in zip(outs, found[plain], strict=True)]
+        gaps = [o.accuracy - p.accuracy for o, p in zip(outs, found[plain], strict=True)]
         rows.append(
             [
-                name,
+                side.name,
                 median(o.rate for o in outs),
+                None if side is plain else f"{median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})",
                 mean(o.waited for o in outs),
                 f"{mean(o.staleness for o in outs):.2f} (≤ {max(o.staleness_max for o in outs):.0f})",
                 mean(o.accuracy for o in outs),
+                None if side is plain else _gaps(gaps),
                 str(chosen[side]),
             ]
         )
-    ratios = [a.rate / s.rate for s, a in zip(found[0], found[bound], strict=True)]
-    gaps = [a.accuracy - s.accuracy for s, a in zip(found[0], found[bound], strict=True)]
-    spread = f"ratio {min(ratios):.2f}–{max(ratios):.2f}, target ≥ {TARGET:g}"
-    rows.append(["ratio, difference", median(ratios), None, spread, mean(gaps), f"target ±{MARGIN:g} points"])
-    between = ""
-    if len(gaps) > 1:
-        interval = stats.t_interval(gaps)
-        between = f" (mean with 95 % t interval {interval.low:.1f} to {interval.high:.1f})"
     return {
         "title": "Training nano with asynchronous rollouts",
         "columns": [
             "",
             "samples/s",
+            "ratio",
             "learner waited, s an update",
-            "staleness",
+            "staleness, updates",
             "dev accuracy, %",
-            "threads, actors, tasks",
+            "difference, points",
+            "threads, actors, tasks, span",
         ],
         "rows": rows,
-        "note": f"{len(ratios)} seeds; {PROBLEMS} problems × {SAMPLES} samples an update, equal samples on both sides; "
-        f"before training {mean(before):.1f} %; accuracy differences by seed "
-        f"{', '.join(f'{g:+.1f}' for g in gaps)}{between}.",
+        "note": f"{len(before)} seeds; {PROBLEMS} problems × {SAMPLES} samples an update, equal samples and updates on "
+        f"all sides; before training {mean(before):.1f} %. Targets of the asynchronous side against the first: ratio "
+        f"≥ {TARGET:g}, accuracy ±{MARGIN:g} points. Tasks a round; span: updates a round.",
     }
+
+
+def _gaps(gaps: list[float]) -> str:
+    if len(gaps) < 2:
+        return f"{gaps[0]:+.1f}"
+    interval = stats.t_interval(gaps)
+    return f"{mean(gaps):+.1f} [{interval.low:.1f}, {interval.high:.1f}]"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--updates", type=int, default=24)
-    parser.add_argument("--bound", type=int, default=2, help="staleness bound of the asynchronous side")
+    parser.add_argument("--updates", type=int, default=64)
+    parser.add_argument("--bound", type=int, default=7, help="updates that an asynchronous rollout may be behind")
     parser.add_argument("--critic", action="store_true", help="PPO with a critic instead of GRPO")
     parser.add_argument("--dev", type=int, default=1000, help="dev problems a modality")
     parser.add_argument("--record", action="store_true", help="write the section into RESULTS.md")
     arguments = parser.parse_args()
-    sides = (0, arguments.bound)
+    sides = (
+        Side("synchronous", 0, (1,)),
+        Side("synchronous, rounds of 2 updates", 1, (2,)),
+        Side("asynchronous", arguments.bound, (1, 2, 4)),
+    )
     chosen = {side: best(side, arguments.critic) for side in sides}
     before: list[float] = []
-    found: dict[int, list[Outcome]] = {side: [] for side in sides}
+    found: dict[Side, list[Outcome]] = {side: [] for side in sides}
     for seed in range(1, arguments.seeds + 1):
         before.append(accuracy(nano(), seed, arguments.dev))
         for side in sides if seed % 2 else sides[::-1]:
             found[side].append(train(side, seed, arguments.updates, chosen[side], arguments.dev, arguments.critic))
-            print(f"seed {seed}, bound {side}: {found[side][-1]}", file=sys.stderr, flush=True)
+            print(f"seed {seed}, {side.name}: {found[side][-1]}", file=sys.stderr, flush=True)
     leave("async-rollouts", [table(before, found, chosen)], record=arguments.record)
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from consilience.errors import ConsilienceError, InputError
 from consilience.files import read_jsonl
 from consilience.learn.off_policy import staleness
-from consilience.learn.rollout import Rollout
+from consilience.learn.rollout import Rollout, merge
 
 MOST_LOSSES = 3
 """Actors that one task may take down before the run stops."""
@@ -187,17 +187,6 @@ class Delivery:
         update = self.arrivals[0].update
         tasks = [{**a.record(), "queued": self.queued} for a in self.arrivals]
         return tasks + [loss.record(update) for loss in self.losses]
-
-
-def merge(rollouts: Sequence[Rollout]) -> Rollout:
-    """One rollout of several, in the order given."""
-    return Rollout(
-        tuple(p for r in rollouts for p in r.problems),
-        tuple(g for r in rollouts for g in r.groups),
-        tuple(x for r in rollouts for x in r.logprobs),
-        tuple(f for r in rollouts for f in r.finished),
-        tuple(v for r in rollouts for v in r.verdicts),
-    )
 
 
 class Rollouts:

@@ -17,12 +17,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from consilience.errors import InputError
-from consilience.learn.asynchronous import merge
 from consilience.learn.batch import Batch
 from consilience.learn.forward import TokenStats, decoder_stats, decoder_values
 from consilience.learn.optim.adamw import adamw
 from consilience.learn.rl import Learner
-from consilience.learn.rollout import Rollout
+from consilience.learn.rollout import Rollout, merge
 from consilience.learn.state import whole
 from consilience.nn.config import ModelConfig, VisionConfig
 from consilience.nn.decoder import Decoder

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from consilience.errors import InputError
 from consilience.learn.batch import Group
 from consilience.nn import tokenizer as tk
 from consilience.problem import Problem
@@ -37,6 +38,38 @@ class Rollout:
     @property
     def lengths(self) -> list[int]:
         return [len(r) for g in self.groups for r in g.responses]
+
+    def split(self, pieces: int) -> list[Rollout]:
+        """Consecutive problems with their responses, as many in each piece.
+
+        Raises:
+            InputError: the problems cannot be divided so.
+        """
+        count, rest = divmod(len(self.problems), pieces)
+        if rest:
+            raise InputError(f"{len(self.problems)} problems cannot be divided into {pieces} equal pieces.")
+        size = len(self.verdicts) // len(self.problems)
+        return [
+            Rollout(
+                self.problems[first : first + count],
+                self.groups[first : first + count],
+                self.logprobs[first * size : (first + count) * size],
+                self.finished[first * size : (first + count) * size],
+                self.verdicts[first * size : (first + count) * size],
+            )
+            for first in range(0, len(self.problems), count)
+        ]
+
+
+def merge(rollouts: Sequence[Rollout]) -> Rollout:
+    """One rollout of several, in the order given."""
+    return Rollout(
+        tuple(p for r in rollouts for p in r.problems),
+        tuple(g for r in rollouts for g in r.groups),
+        tuple(x for r in rollouts for x in r.logprobs),
+        tuple(f for r in rollouts for f in r.finished),
+        tuple(v for r in rollouts for v in r.verdicts),
+    )
 
 
 def text_of(tokens: Sequence[int]) -> str:
