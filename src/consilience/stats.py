@@ -141,6 +141,20 @@ def bootstrap(
     return Estimate(float(x.mean()), float(low), float(high), groups)
 
 
+def doubling_slope(widths: Sequence[int], right_KP: ArrayLike, seed: int) -> Estimate:
+    """Least-squares change of accuracy for each doubling of K, with a bootstrap interval over problems.
+
+    Accuracy is a mean over problems and the fit is linear in it, so the slope is the mean of the problems' slopes.
+
+    Args:
+        widths: K, two different ones at least.
+        right_KP: shape (K, P), 0 or 1 by width and problem.
+    """
+    x_K = np.log2(np.asarray(widths, float))
+    centred_K = x_K - x_K.mean()
+    return bootstrap(centred_K @ np.asarray(right_KP, float) / (centred_K @ centred_K), seed)
+
+
 def paired_bootstrap(
     a: ArrayLike,
     b: ArrayLike,

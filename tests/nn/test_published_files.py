@@ -310,3 +310,13 @@ def test_inspect_reads_house_checkpoints_and_bare_configurations(
 def test_inspect_refuses_what_is_no_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", str(tmp_path / "none")]) == 2
     assert "is no checkpoint directory: config.json is missing" in capsys.readouterr().err
+
+
+def test_inspect_knows_the_shipped_model_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["inspect", "nano"]) == 0
+    assert f"{Decoder(nano()).parameter_count:,} parameters" in capsys.readouterr().out
+    (tmp_path / "nano").mkdir()
+    assert main(["inspect", "nano"]) == 2, "a directory of that name comes first"

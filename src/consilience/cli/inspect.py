@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from consilience.nn.inspect import Inspection
 
 EXAMPLES = (
+    "consilience inspect nano",
     "consilience inspect path/to/Step-3.5-Flash",
     "consilience inspect runs/my-model --json",
 )
@@ -24,20 +25,24 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "directory",
         type=Path,
         metavar="CHECKPOINT_DIR",
-        help="a directory with config.json: Qwen3, Step-3, Step 3.5 Flash, STEP3-VL-10B, or a model of this package",
+        help="a directory with config.json: Qwen3, Step-3, Step 3.5 Flash, STEP3-VL-10B, or a model of this package; "
+        "or nano, the shipped one",
     )
 
 
 def run(args: argparse.Namespace, out: Out) -> Any:
     try:
         from consilience.nn.inspect import inspect
+        from consilience.policy.local import nano_directory
     except ModuleNotFoundError as error:
         if error.name and error.name.partition(".")[0] in ("torch", "safetensors"):
             raise MissingExtra("looking at checkpoints", "nano") from None
         raise
-    found = inspect(args.directory)
+    shipped = str(args.directory) == "nano" and not args.directory.exists()
+    directory = nano_directory() if shipped else args.directory
+    found = inspect(directory)
     _show(found, out)
-    return {"path": str(args.directory), **found.to_json()}
+    return {"path": str(directory), **found.to_json()}
 
 
 def _show(found: Inspection, out: Out) -> None:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from consilience.recipes.pacore.arms import ONE
-from consilience.stats import Estimate, bootstrap, discordant, paired_difference, t_interval
+from consilience.stats import Estimate, discordant, doubling_slope, paired_difference, t_interval
 
 EQUAL = 0.05
 """Relative difference in generated tokens up to which two simulated arms cost the same."""
@@ -50,17 +48,8 @@ def equal_cost(a: Record, b: Record) -> bool:
 
 
 def slope(line: Sequence[Record], seed: int) -> Estimate:
-    """Least-squares change of accuracy for each doubling of K, with a bootstrap interval over problems.
-
-    Accuracy is a mean over problems and the fit is linear in it, so the slope is the mean of the problems' slopes.
-
-    Args:
-        line: records of one arm by rising K, two at least.
-    """
-    x_K = np.log2([record["width"] for record in line])
-    right_KP = np.asarray([record["right"] for record in line], float)
-    centred_K = x_K - x_K.mean()
-    return bootstrap(centred_K @ right_KP / (centred_K @ centred_K), seed)
+    """Change of accuracy for each doubling of K. line: records of one arm by rising K, two at least."""
+    return doubling_slope([int(record["width"]) for record in line], [record["right"] for record in line], seed)
 
 
 def over(estimates: Sequence[Estimate]) -> dict[str, Any]:

@@ -11,7 +11,16 @@ import numpy as np
 from consilience.claims import Claim, Measured
 from consilience.recipes.step3_vl.measure import ARMS, ONE, PARALLEL, SEQUENTIAL, VOTE
 from consilience.recipes.step3_vl.work import DECAY, MODEL, TRAINED, UNTRAINED
-from consilience.stats import Estimate, bootstrap, discordant, paired_bootstrap, paired_difference, pass_at_k, wilson
+from consilience.stats import (
+    Estimate,
+    bootstrap,
+    discordant,
+    doubling_slope,
+    paired_bootstrap,
+    paired_difference,
+    pass_at_k,
+    wilson,
+)
 
 RECIPE = "step3_vl"
 PAPER = "STEP3-VL-10B (arXiv 2601.09668)"
@@ -146,12 +155,9 @@ def difference(a: Record, b: Record) -> Estimate:
 
 
 def slope(records: Mapping[str, Record], seed: int) -> Estimate:
-    """Least-squares change of the parallel arm's accuracy for each doubling of K, bootstrap over problems."""
+    """Change of the parallel arm's accuracy for each doubling of K."""
     line = sorted((r for r in records.values() if r["arm"] == PARALLEL), key=lambda r: int(r["width"]))
-    x_K = np.log2([record["width"] for record in line])
-    right_KP = np.asarray([record["right"] for record in line], float)
-    centred_K = x_K - x_K.mean()
-    return bootstrap(centred_K @ right_KP / (centred_K @ centred_K), seed)
+    return doubling_slope([int(record["width"]) for record in line], [record["right"] for record in line], seed)
 
 
 def pointing(record: Record, seed: int) -> dict[str, Estimate]:
