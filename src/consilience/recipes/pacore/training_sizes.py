@@ -53,8 +53,8 @@ class TrainingSizes:
     learned_batch: int = 64
     learned_lr: float = 1.5e-3
     format_lr: float = 1e-3
-    actor_lr: float = 3e-4
-    critic_lr: float = 1e-3
+    actor_lr: float = 1e-4
+    critic_lr: float = 1e-4
     answer_tokens: int = 24
     d_model: int = 384
     n_layers: int = 6
@@ -76,12 +76,12 @@ SCALES: Mapping[str, TrainingSizes] = {
     ),
     "study": TrainingSizes(
         digits=4, learned=300, pools=1500, cache=24, least=16, most=24, format_steps=400, iterations=250, second=450,
-        samples=16, dev=200, tests=1500, k="4,16,32", k_deep="32,4", chain=16,
+        samples=16, dev=200, tests=1500, k="4,16,32", k_deep="32,4", chain=16, actor_lr=5e-5,
     ),
     "gpu": TrainingSizes(
         task="arithmetic", digits=5, learned=4000, learned_batch=256, learned_lr=1e-3, pools=4000, cache=24, least=8,
         most=16, format_steps=400, format_prompts=64, iterations=300, samples=64, dev=200, tests=1000, k="4,16,32",
-        k_deep="32,4", chain=16, answer_tokens=192, format_lr=3e-4, actor_lr=1e-4, critic_lr=5e-4,
+        k_deep="32,4", chain=16, answer_tokens=192, format_lr=3e-4, critic_lr=5e-4,
     ),
 }  # fmt: skip
 """There is no training at scale paper: its start checkpoint and its cluster are not for everybody."""
