@@ -84,3 +84,17 @@ def test_a_run_ends_with_its_alarms(tmp_path: Path) -> None:
     payload = conclude(run_at(tmp_path / "run"), lambda text="": said.append(text))
     assert said[0].startswith("Alarm: ppo, step 21, zero_rewards: 100% earn no reward at all.")
     assert payload["claims"] == []
+
+
+def test_claims_that_a_run_did_not_measure_come_last_on_terminal_and_page(tmp_path: Path) -> None:
+    run = run_at(tmp_path / "run")
+    row = {"id": "c", "recipe": "r", "value": None, "low": None, "high": None, "n": None, "seeds": []}
+    rows = [
+        row | {"sentence": "Only the other part measures this.", "verdict": "not_measured"},
+        row | {"sentence": "Training helps.", "verdict": "holds", "value": 0.2},
+    ]
+    (run / "claims.json").write_text(json.dumps(rows))
+    said: list[str] = []
+    assert conclude(run, lambda text="": said.append(text))["claims"] == rows
+    for text in ("\n".join(said), (run / "report.html").read_text()):
+        assert 0 < text.index("Training helps.") < text.index("Only the other part")

@@ -120,7 +120,7 @@ def conclude(directory: Path, out: Out) -> dict[str, Any]:
     from consilience.files import read_json
     from consilience.learn.alarms import alarms_by_stage
     from consilience.report import build_report
-    from consilience.report.claims_view import claim_lines
+    from consilience.report.claims_view import claim_lines, measured_first
     from consilience.report.rundir import read_run
 
     page = directory / "report.html"
@@ -131,7 +131,7 @@ def conclude(directory: Path, out: Out) -> dict[str, Any]:
     for stage, rung in alarms_by_stage(read_run(directory).metrics):
         for alarm in rung:
             out(f"Alarm: {stage}, {alarm}")
-    for line in claim_lines(claims):
+    for line in claim_lines(measured_first(claims)):
         out(line)
     out(f"Report: {page}")
     return {"directory": str(directory), "report": str(page), "claims": claims}

@@ -53,6 +53,11 @@ def interval_text(claim: Claim) -> str:
     return f"{signed(claim['low'])} to {signed(claim['high'])}"
 
 
+def measured_first(claims: Sequence[Claim]) -> list[Claim]:
+    """The claims in their order, those that this run did not measure at the end."""
+    return sorted(claims, key=lambda claim: claim.get("verdict") == "not_measured")
+
+
 def tally(claims: Sequence[Claim]) -> list[tuple[str, int]]:
     """How many claims hold, do not hold and were not measured; kinds that do not occur are left out."""
     verdicts = [claim["verdict"] for claim in claims]

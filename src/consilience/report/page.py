@@ -14,7 +14,7 @@ import jinja2
 import consilience
 from consilience.files import atomic_write
 from consilience.learn.alarms import alarms_by_stage
-from consilience.report.claims_view import claim_view, tally
+from consilience.report.claims_view import claim_view, measured_first, tally
 from consilience.report.courses import MINUTES, courses
 from consilience.report.curves import draw_panel, measured_once, panels
 from consilience.report.gallery import PER_CELL, card, choose
@@ -115,7 +115,7 @@ def machine_text(machine: Any) -> str:
 
 
 def _claims(run: RunFiles) -> dict[str, Any]:
-    return {"claims": [claim_view(claim) for claim in run.claims], "claim_counts": tally(run.claims)}
+    return {"claims": [claim_view(claim) for claim in measured_first(run.claims)], "claim_counts": tally(run.claims)}
 
 
 def _results(run: RunFiles) -> dict[str, Any]:
