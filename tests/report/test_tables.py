@@ -95,3 +95,5 @@ def test_numbers(value: float, text: str) -> None:
 
 def test_true_minus() -> None:
     assert signed(-0.25) == "−0.250"
+    assert signed(-6.9e-19) == number(0.0) == "0.000"
+    assert number(6.9e-12) == "6.9e-12"

@@ -18,11 +18,17 @@ from consilience.stats import discordant, mcnemar, paired_difference, wilson
 Table = Mapping[str, Any]
 
 
+ROUNDING = 1e-15
+"""What differences of numbers around 1 leave where they ought to vanish."""
+
+
 def number(value: float) -> str:
     """A number for reading: whole ones with thousands separators, others to three significant decimals."""
     if isinstance(value, int) or (math.isfinite(value) and value == int(value) and abs(value) >= 1000):
         return f"{int(value):,}"
-    if value and abs(value) < 0.0005:
+    if abs(value) < ROUNDING:
+        return "0.000"
+    if abs(value) < 0.0005:
         return f"{value:.1e}"
     return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
 
