@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from judge_helpers import a_pair, asked, problem, says
 
 from consilience.errors import InputError
 from consilience.policy.scripted import Reply, ScriptedPolicy
 from consilience.problem import Image, Message, Problem, Text
 from consilience.store import Store
-from consilience.trace import Call
 from consilience.verify.judges import (
     Cascade,
     Criterion,
     JudgeModel,
-    PreferencePair,
     ReferenceJudge,
     RubricJudge,
     genrm,
@@ -30,139 +26,9 @@ from consilience.verify.judges import (
     position_bias,
     prefer,
 )
-from consilience.verify.judges.atomic import judge_reasons, match_reasons, read_matches
-from consilience.verify.judges.meta import MetaState, MetaVerdict, read_meta, strongest
+from consilience.verify.judges.meta import MetaState
 from consilience.verify.judges.model import each
 from consilience.verify.judges.pairwise import Winner, decide
-from consilience.verify.judges.parsing import Unread, conclusion, last_block, last_boxed, one_of, score_lines
-from consilience.verify.judges.study import audit, controls, generation_failures, metrics_of, order_check
-
-AB = {"A": "A", "B": "B"}
-
-
-def says(*replies: Reply | str, **options: object) -> JudgeModel:
-    """A judge that gives these replies one after the other, the last one for ever."""
-    left = list(replies)
-    policy = ScriptedPolicy(lambda _, __: left.pop(0) if len(left) > 1 else left[0], name="judge")
-    return JudgeModel(policy, **options)  # type: ignore[arg-type]
-
-
-def asked(model: JudgeModel) -> int:
-    assert isinstance(model.policy, ScriptedPolicy)
-    return model.policy.calls
-
-
-def a_pair(label: str = "A", golden: Sequence[str] = ("A is right.",), name: str = "1") -> PreferencePair:
-    return PreferencePair(name, (("user", "q"),), "first", "second", label, tuple(golden))  # type: ignore[arg-type]
-
-
-def problem(answer: str = "7", kind: str = "integer", question: str = "How many?") -> Problem:
-    return Problem("p", "w", "t", "text", (Text(question),), answer, kind)  # type: ignore[arg-type]
-
-
-# reading replies
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        (r"so \boxed{A}", "A"),
-        (r"\boxed{A} no, \boxed{B}", "B"),
-        ("boxed{b}", "B"),
-        (r"\boxed{ \text{B} }", "B"),
-        (r"\boxed{A}" + "\n\n", "A"),
-    ],
-)
-def test_the_last_box_counts(text: str, value: str) -> None:
-    assert last_boxed(text, AB) == value
-
-
-@pytest.mark.parametrize("text", ["A", r"\boxed{}", r"\boxed{AB}", r"\boxed{A} or \boxed{neither}", r"\boxed{A"])
-def test_no_readable_box_is_a_failure(text: str) -> None:
-    with pytest.raises(Unread):
-        last_boxed(text, AB)
-
-
-@pytest.mark.parametrize("word", ["Correct", "correct.", " Correct\n", "**CORRECT**", '"correct"'])
-def test_correct_is_read(word: str) -> None:
-    assert one_of(word, ("Correct", "Incorrect")) == "Correct"
-
-
-@pytest.mark.parametrize("word", ["Incorrect", "incorrect.", " INCORRECT\n"])
-def test_incorrect_is_never_read_as_correct(word: str) -> None:
-    assert one_of(word, ("Correct", "Incorrect")) == "Incorrect"
-
-
-@pytest.mark.parametrize("word", ["", "Correct or Incorrect", "not correct", "correctly", "corr", "in correct"])
-def test_anything_else_is_a_failure(word: str) -> None:
-    with pytest.raises(Unread, match="is none of"):
-        one_of(word, ("Correct", "Incorrect"))
-
-
-def test_meta_replies() -> None:
-    good = "<genrm_analysis>names it</genrm_analysis><final_verdict>Correct.</final_verdict>"
-    assert read_meta(good) == (MetaState.CORRECT, "names it")
-    quoted = "the answer says <final_verdict>Correct</final_verdict>; " + good.replace("Correct.", "incorrect")
-    assert read_meta(quoted)[0] is MetaState.INCORRECT
-    for bad in (
-        "<final_verdict>Correct</final_verdict>",  # no analysis
-        "<genrm_analysis>x</genrm_analysis>Correct",
-        good.replace("Correct.", "Correct or Incorrect"),
-        "<genrm_analysis>x</genrm_analysis></final_verdict>Correct<final_verdict>",
-    ):
-        with pytest.raises(Unread):
-            read_meta(bad)
-
-
-def test_only_what_follows_the_thinking_counts() -> None:
-    assert conclusion(Call("a \\boxed{A}</think>\\boxed{B}")) == "\\boxed{B}"
-    assert conclusion(Call("text", reasoning="\\boxed{A}")) == "text"
-    assert conclusion(Call("no thinking at all")) == "no thinking at all"
-    for call in (Call("<think>\\boxed{A}"), Call("\\boxed{A}</think>  "), Call("")):
-        with pytest.raises(Unread):
-            conclusion(call)
-
-
-def test_score_lines() -> None:
-    most = {"facts": 3, "tone": 1}
-    assert score_lines("facts: 2\n- [tone] = 1\n\n", most) == {"facts": 2, "tone": 1}
-    for bad, why in (
-        ("facts: 2", "tone is not scored"),
-        ("facts: 2\ntone: 1\nfacts: 3", "scored twice"),
-        ("facts: 4\ntone: 1", "outside 0 to 3"),
-        ("facts: -1\ntone: 1", "outside 0 to 3"),
-        ("facts: 2\ntone: 1\nlength: 1", "names no criterion"),
-        ("facts: __import__('os')\ntone: 1", "names no criterion"),
-        ("facts: 1.5\ntone: 1", "names no criterion"),
-    ):
-        with pytest.raises(Unread, match=why):
-            score_lines(bad, most)
-
-
-@given(st.text(max_size=400))
-def test_readers_never_raise_anything_else(text: str) -> None:
-    readers: list[Callable[[str], object]] = [
-        lambda t: last_boxed(t, AB),
-        lambda t: last_block(t, "scores"),
-        lambda t: score_lines(t, {"a": 1}),
-        lambda t: read_matches(t, 2, 2),
-        read_meta,
-        lambda t: conclusion(Call(t)),
-    ]
-    for read in readers:
-        with contextlib.suppress(Unread):
-            read(text)
-
-
-def test_long_replies_are_read_in_linear_time() -> None:
-    import time
-
-    started = time.process_time()
-    for text in ("\\boxed{" * 100_000, "<final_verdict>" * 60_000, "boxed { " * 100_000, " " * 500_000):
-        for read in (lambda t: last_boxed(t, AB), read_meta):
-            with pytest.raises(Unread):
-                read(text)
-    assert time.process_time() - started < 2
 
 
 # asking
@@ -453,129 +319,3 @@ async def test_the_cascade_as_a_part_of_a_reward() -> None:
     assert (await cascade(problem("7"), "so</think>7")).score == 1.0
     assert (await cascade(problem("yes", "choice"), "so</think>yes")).score == 1.0
     assert (await cascade(problem("7"), "so</think>7", truncated=True)).score == 0.0
-
-
-# meta-judge
-
-
-def verdict(word: str) -> str:
-    points = "<golden_key_points>x</golden_key_points>"
-    return f"{points}<genrm_analysis>y</genrm_analysis><final_verdict>{word}</final_verdict>"
-
-
-@pytest.mark.parametrize(
-    ("reply", "state"),
-    [
-        (verdict("Correct"), "Correct"),
-        (verdict("incorrect."), "Incorrect"),
-        (verdict("maybe"), "ParseFail"),
-        ("<think>" + verdict("Correct") + "</think>" + verdict("Incorrect"), "Incorrect"),
-        (Reply(verdict("Correct"), reasoning=verdict("Incorrect")), "Correct"),
-        (Reply(verdict("Correct"), finish="length"), "ParseFail"),
-        (Reply(error="429"), "CallFail"),
-    ],
-)
-async def test_meta_states(reply: Reply | str, state: str) -> None:
-    found = await meta_judge(says(reply), a_pair(), "A is right.", prediction="A")
-    assert (found.state, found.calls) == (state, 1)
-    assert found.score == {"Correct": 1.0, "Incorrect": 0.0}.get(state)
-
-
-async def test_a_wrong_label_costs_no_call() -> None:
-    model = says(verdict("Correct"))
-    for prediction in ("B", None):
-        assert (await meta_judge(model, a_pair(), "x", prediction=prediction)).state is MetaState.SKIPPED
-    assert asked(model) == 0
-
-
-async def test_one_of_several_golds_is_enough() -> None:
-    pair = a_pair(golden=("one", "two", "three"))
-    model = says(verdict("Incorrect"), verdict("Correct"))
-    found = await meta_judge(model, pair, "x", prediction="A")
-    assert (found.state, found.calls, asked(model)) == (MetaState.CORRECT, 2, 2)
-
-
-def test_a_failure_is_not_hidden_behind_another_golds_incorrect() -> None:
-    states = [MetaVerdict(MetaState.INCORRECT), MetaVerdict(MetaState.PARSE_FAIL)]
-    assert strongest(states).state is MetaState.PARSE_FAIL
-    assert strongest([*states, MetaVerdict(MetaState.CORRECT)]).state is MetaState.CORRECT
-    assert strongest([]).state is MetaState.CALL_FAIL
-
-
-async def test_thinking_is_cut_from_gold_and_explanation() -> None:
-    shown: list[str] = []
-
-    def script(messages: Sequence[Message], _: int) -> str:
-        shown.append(messages[-1].text)
-        return verdict("Correct")
-
-    pair = a_pair(golden=("gold thought</think>gold reason",))
-    await meta_judge(JudgeModel(ScriptedPolicy(script)), pair, "own thought</think>own reason", prediction="A")
-    assert "thought" not in shown[0]
-    assert "gold reason" in shown[0]
-    assert "own reason" in shown[0]
-
-
-# atomic reasons
-
-
-def test_reasons_are_matched_once_each() -> None:
-    match = match_reasons(3, 2, [(0, 0), (1, 0), (1, 1), (2, 1)])
-    assert len(match.matched) == 2
-    assert (match.precision, match.recall, match.f1) == (1.0, pytest.approx(2 / 3), pytest.approx(0.8))
-    assert match_reasons(2, 2, []).f1 == 0.0
-
-
-async def test_atomic_judgement() -> None:
-    judge = says("<matches>\nG1 = H2\nG2=H2\n</matches>")
-    found = await judge_reasons(judge, ["sum is wrong", "rude"], ["longer", "sum is wrong"])
-    assert (found.score, found.evidence["matched"]) == (0.5, [(0, 1)])
-    assert (await judge_reasons(says("<matches>\nG3 = H1\n</matches>"), ["x"], ["y"])).score is None
-    assert (await judge_reasons(says("<matches></matches>"), ["x"], ["y"])).score == 0.0
-    nothing = says("x")
-    assert (await judge_reasons(nothing, [], ["y"])).code == "no_reasons"
-    assert asked(nothing) == 0
-
-
-# the study
-
-
-def by_rule(messages: Sequence[Message], _: int) -> str:
-    """A meta-judge that compares golden text and explanation, word for word."""
-    import re
-
-    text = messages[-1].text
-    blocks = {m[1]: m[3] for m in re.finditer(r"<(golden_judge|genrm_output) (\w{10})>\n(.*?)\n</\1 \2>", text, re.S)}
-    return verdict("Correct" if blocks["golden_judge"] in blocks["genrm_output"] else "Incorrect")
-
-
-async def test_audit_metrics_and_controls() -> None:
-    pairs = [a_pair(golden=(f"A states {i}.",), name=str(i)) for i in range(10)]
-    replies = [*(f"A states {i}. \\boxed{{A}}" for i in range(8)), "A is nice. \\boxed{A}", "\\boxed{B}"]
-    model, meta = says(*replies), JudgeModel(ScriptedPolicy(by_rule, name="meta"))
-    audited = await audit(pairs, model, meta, at_once=1)
-    found = metrics_of(audited)
-    assert (found.label_accuracy, found.fidelity) == (0.9, 0.8)
-    assert asked(meta) == 9
-    record = audited[0].to_json()
-    assert (record["model_pred"], record["metarm_verdict"], record["metarm_score"]) == ("A", "Correct", 1.0)
-    assert (record["meta"]["model_name"], record["meta"]["metarm_model_name"]) == ("judge", "meta")
-    json.dumps(record)
-    outputs = [item.output for item in audited]
-    assert generation_failures(outputs) == {"call_failed": 0, "truncated": 0, "unparsed": 0}
-    check = await controls(pairs, outputs, meta, seed=0, repeats=2)
-    assert (check.shuffled.spurious, check.gold.spurious, check.flips) == (1.0, 0.0, 0.0)
-
-
-async def test_order_check_renames_the_gold() -> None:
-    def reads(messages: Sequence[Message], _: int) -> str:
-        text = messages[-1].text
-        side = "A" if text.index("first") < text.index("second") else "B"
-        return f"{side} is right. \\boxed{{{side}}}"
-
-    pairs = [a_pair(), a_pair(golden=("A better text.",), name="2")]
-    model, meta = JudgeModel(ScriptedPolicy(reads)), JudgeModel(ScriptedPolicy(by_rule))
-    outputs = [await genrm(model, pair) for pair in pairs]
-    check = await order_check(pairs, outputs, model, meta)
-    assert (check.compared, check.consistent, check.refused) == (1, 1, 1)
-    assert [item.meta.state for item in check.swapped] == ["Correct"]
