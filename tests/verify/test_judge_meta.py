@@ -19,7 +19,6 @@ from consilience.verify.judges.atomic import judge_reasons, match_reasons
 from consilience.verify.judges.meta import MetaState, MetaVerdict, strongest
 from consilience.verify.judges.study import audit, controls, generation_failures, metrics_of, order_check
 
-
 # meta-judge
 
 

@@ -30,7 +30,6 @@ from consilience.verify.judges.meta import MetaState
 from consilience.verify.judges.model import each
 from consilience.verify.judges.pairwise import Winner, decide
 
-
 # asking
 
 
