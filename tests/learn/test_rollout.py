@@ -26,7 +26,8 @@ def test_pieces_of_a_rollout_are_whole_problems_and_merge_into_it_again(pieces: 
     assert vars(merge(cut)) == vars(rollout)
 
 
-def test_problems_that_cannot_be_divided_are_refused() -> None:
-    rollout = rollout_of(ragged_groups(2)[:3], [0.0] * 6)
-    with pytest.raises(InputError, match="3 problems cannot be divided into 2 equal pieces"):
-        rollout.split(2)
+@pytest.mark.parametrize(("problems", "pieces"), [(3, 2), (3, 0), (0, 1)])
+def test_problems_that_cannot_be_divided_are_refused(problems: int, pieces: int) -> None:
+    rollout = rollout_of(ragged_groups(2)[:problems], [0.0] * problems * 2)
+    with pytest.raises(InputError, match=f"{problems} problems cannot be divided into {pieces} equal pieces"):
+        rollout.split(pieces)

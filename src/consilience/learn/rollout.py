@@ -45,10 +45,9 @@ class Rollout:
         Raises:
             InputError: the problems cannot be divided so.
         """
-        count, rest = divmod(len(self.problems), pieces)
-        if rest:
+        if pieces < 1 or not self.problems or len(self.problems) % pieces:
             raise InputError(f"{len(self.problems)} problems cannot be divided into {pieces} equal pieces.")
-        size = len(self.verdicts) // len(self.problems)
+        count, size = len(self.problems) // pieces, len(self.verdicts) // len(self.problems)
         return [
             Rollout(
                 self.problems[first : first + count],
